@@ -1,0 +1,23 @@
+"""Detrojan removes backdoors (trojans) from trained neural networks.
+
+Public names are imported when first used, so that `detrojan --help` answers without importing torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES: dict[str, str] = {"Masks": "detrojan.masks"}
+
+__all__ = ["Masks", "__version__"]  # noqa: F822 - resolved by __getattr__
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'detrojan' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

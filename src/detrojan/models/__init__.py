@@ -1,0 +1,1 @@
+"""Networks that no library has; everything else comes from torchvision, timm and transformers."""

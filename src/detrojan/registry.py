@@ -1,0 +1,49 @@
+"""A registry is a package: the file name is the method's name, imported when first asked for.
+
+Third parties add methods by an entry point in the group `detrojan.<package>`.
+"""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from pkgutil import iter_modules
+from typing import Any
+
+from detrojan.errors import unknown_name
+
+
+class Registry(Mapping[str, Any]):
+    """Maps a method's name to its class.
+
+    The class is the one that the module names in `METHOD`. A broken module does not hurt its siblings: it raises
+    when it is asked for, not before.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+
+    def __getitem__(self, name: str) -> Any:
+        modules = self._modules()
+        if name not in modules:
+            raise unknown_name(self.kind, name, modules)
+        return import_module(modules[name]).METHOD
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._modules()))
+
+    def __len__(self) -> int:
+        return len(self._modules())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules()
+
+    def build(self, method: Any, **settings: Any) -> Any:
+        """Turn a name and its settings into a configured method; a configured method passes through unchanged."""
+        return self[method](**settings) if isinstance(method, str) else method
+
+    def _modules(self) -> dict[str, str]:
+        path = import_module(self.package).__path__
+        ours = {m.name: f"{self.package}.{m.name}" for m in iter_modules(path) if not m.name.startswith("_")}
+        theirs = {e.name: e.value for e in entry_points(group=self.package)}
+        return theirs | ours
