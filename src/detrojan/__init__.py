@@ -8,9 +8,25 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES: dict[str, str] = {"Masks": "detrojan.masks"}
+_HOMES: dict[str, str] = {
+    "ATTACKS": "detrojan.attacks",
+    "DEFENSES": "detrojan.defenses",
+    "Backdoor": "detrojan.poisoning",
+    "DetrojanError": "detrojan.errors",
+    "Masks": "detrojan.masks",
+    "Preprocessing": "detrojan.data.preprocessing",
+    "Recipe": "detrojan.training",
+    "Samples": "detrojan.data.samples",
+    "TASKS": "detrojan.tasks",
+    "evaluate": "detrojan.evaluation.protocol",
+    "der": "detrojan.evaluation.protocol",
+    "load_data": "detrojan.data.load",
+    "purify": "detrojan.purify",
+    "train": "detrojan.victim",
+    "trigger": "detrojan.poisoning",
+}
 
-__all__ = ["Masks", "__version__"]  # noqa: F822 - resolved by __getattr__
+__all__ = [*sorted(_HOMES), "__version__"]  # noqa: F822 - resolved by __getattr__
 
 
 def __getattr__(name: str) -> Any:

@@ -3,8 +3,8 @@
 Every message names the file or argument, the rule, the value found and the next step.
 """
 
-from difflib import get_close_matches
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class DetrojanError(Exception):

@@ -35,7 +35,7 @@ class Seeds:
     @contextmanager
     def seeded(self, name: str) -> Iterator[None]:
         """Seed the global generators for code that takes none (dropout, library transforms); restore them after."""
-        state, numpy_state = random.getstate(), np.random.get_state()
+        state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
         number = self.number(name)
         devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices=devices):

@@ -1,6 +1,6 @@
 """PreActResNet for small images, of any width: the victim network of the backdoor literature.
 
-Source: He et al., "Identity Mappings in Deep Residual Networks" (2016); the CIFAR stem of the common re-implementations.
+Source: He et al., "Identity Mappings in Deep Residual Networks" (2016); with the stem for small images.
 """
 
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ class PreActBlock(nn.Module):
 
 
 class PreActResNet(nn.Module):
-    """Four stages of pre-activation blocks of `width`, 2, 4 and 8 `width` channels, a last norm, pooling, a linear head."""
+    """Four stages of pre-activation blocks, of `width` to 8 `width` channels, a last norm, pooling, a linear head."""
 
     def __init__(
         self, depths: tuple[int, ...] = (2, 2, 2, 2), width: int = 64, num_classes: int = 10, in_channels: int = 3

@@ -1,0 +1,50 @@
+"""BadNets: a small patch in the lower right corner. Source: Gu et al., "BadNets" (2017)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from detrojan.attacks._checks import fits, share
+
+Pattern = Literal["checker", "white"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadNets:
+    """A square patch whose side is `size` pixels of a 32-pixel image, scaled with the image.
+
+    `checker` is the NFT code's pattern (0 0 1 / 0 1 0 / 1 0 1 in all channels), `white` is BackdoorBench's. `alpha` in
+    (0, 1] is the patch's opacity (NFT: 0.6, BackdoorBench: 1). `margin` is the distance to the edges, in pixels of a
+    32-pixel image. Dirty label; the trigger is stamped before augmentation.
+    """
+
+    pattern: Pattern = "white"
+    size: int = 3
+    alpha: float = 1.0
+    margin: int = 0
+
+    def __post_init__(self) -> None:
+        share("alpha", self.alpha)
+
+    def stamp(self, pixels: Tensor) -> Tensor:
+        """Stamp pixels (B, C, H, W) in [0, 1]; returns new pixels."""
+        scale = pixels.shape[-1] / 32
+        side, margin = max(2, round(self.size * scale)), round(self.margin * scale)
+        fits("BadNets patch", side + margin, pixels)
+        rows = slice(pixels.shape[-2] - margin - side, pixels.shape[-2] - margin)
+        columns = slice(pixels.shape[-1] - margin - side, pixels.shape[-1] - margin)
+        stamped = pixels.clone()
+        stamped[..., rows, columns] = torch.lerp(pixels[..., rows, columns], self._patch(side).to(pixels), self.alpha)
+        return stamped
+
+    def _patch(self, side: int) -> Tensor:
+        if self.pattern == "white":
+            return torch.ones(side, side)
+        cells = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+        index = torch.arange(side) * 3 // side
+        return cells[index][:, index]
+
+
+METHOD = BadNets

@@ -1,0 +1,146 @@
+"""Augmentations of a batch, on the batch's own device, each a function of a tensor and a generator.
+
+Images are (B, C, H, W), of any scale: bytes, pixels in [0, 1] or normalised. RandAugment and AugMix come from
+torchvision and need bytes or pixels in [0, 1].
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms import v2
+
+from detrojan.errors import BadArgument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixed:
+    """A batch in which each example is mixed with a partner of the same batch.
+
+    `inputs` (B, ...) are the mixed examples, `partner` (B,) the index of each one's partner, `weight` in [0, 1] the
+    share of the example itself; the loss is mixed with the same weight.
+    """
+
+    inputs: Tensor
+    partner: Tensor
+    weight: float
+
+    def loss(self, own: Tensor, partners: Tensor) -> Tensor:
+        """Mix the mean losses against an example's own label and against its partner's."""
+        return self.weight * own.mean() + (1 - self.weight) * partners.mean()
+
+
+def crop_and_flip(images: Tensor, generator: torch.Generator, *, padding: int = 4, flip: bool = True) -> Tensor:
+    """Random crop of the zero-padded image and random horizontal flip, drawn for each image on its own."""
+    batch, _, height, width = images.shape
+    if padding:
+        padded = F.pad(images, (padding,) * 4)
+        top = _integers(2 * padding + 1, batch, generator, images.device)
+        left = _integers(2 * padding + 1, batch, generator, images.device)
+        rows = top[:, None] + torch.arange(height, device=images.device)
+        columns = left[:, None] + torch.arange(width, device=images.device)
+        index = torch.arange(batch, device=images.device)[:, None, None]
+        images = padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    if flip:
+        flipped = _integers(2, batch, generator, images.device).bool()
+        images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
+    return images
+
+
+def mixup(inputs: Tensor, generator: torch.Generator, *, alpha: float = 1.0) -> Mixed:
+    """MixUp: one weight from Beta(alpha, alpha) for the batch, partners by a random permutation.
+
+    Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization" (2018).
+    """
+    weight, partner = _beta(alpha, generator), _permutation(inputs, generator)
+    return Mixed(inputs=torch.lerp(inputs[partner], inputs, weight), partner=partner, weight=weight)
+
+
+def cutmix(images: Tensor, generator: torch.Generator, *, alpha: float = 1.0) -> Mixed:
+    """CutMix: a box of the partner pasted into each image; the weight is the share of pixels kept.
+
+    Source: Yun et al., "CutMix" (2019).
+    """
+    partner = _permutation(images, generator)
+    box = _box(images, (1 - _beta(alpha, generator)) ** 0.5, generator)
+    pasted = images.clone()
+    pasted[..., box[0], box[1]] = images[partner][..., box[0], box[1]]
+    area = (box[0].stop - box[0].start) * (box[1].stop - box[1].start)
+    return Mixed(inputs=pasted, partner=partner, weight=1 - area / (images.shape[-2] * images.shape[-1]))
+
+
+def cutout(images: Tensor, generator: torch.Generator, *, size: float = 0.5) -> Tensor:
+    """Cutout: a square of `size` times the side set to zero, drawn for each image; it may reach over the edge.
+
+    Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout" (2017).
+    """
+    batch, _, height, width = images.shape
+    half = max(1, round(size * min(height, width) / 2))
+    rows = (
+        torch.arange(height, device=images.device) - _integers(height, batch, generator, images.device)[:, None]
+    ).abs()
+    columns = (
+        torch.arange(width, device=images.device) - _integers(width, batch, generator, images.device)[:, None]
+    ).abs()
+    hole = (rows < half)[:, None, :, None] & (columns < half)[:, None, None, :]
+    return images.masked_fill(hole, 0)
+
+
+def pixels_of(images: Tensor) -> Tensor:
+    """Bytes become pixels in [0, 1]; floating-point images pass."""
+    return images if images.is_floating_point() else images.float() / 255
+
+
+def brightness(images: Tensor, generator: torch.Generator, *, strength: float = 0.2) -> Tensor:
+    """Scale each image by a factor drawn from [1 - strength, 1 + strength]."""
+    draw = torch.rand(len(images), generator=generator, device=generator.device).to(images.device)
+    return images * (1 + strength * (2 * draw - 1)).to(images.dtype)[:, None, None, None]
+
+
+def randaugment(images: Tensor, generator: torch.Generator, *, operations: int = 2, magnitude: int = 9) -> Tensor:
+    """RandAugment of torchvision, drawn for each image. Source: Cubuk et al. (2020)."""
+    return _by_image(images, v2.RandAugment(operations, magnitude), generator)
+
+
+def augmix(images: Tensor, generator: torch.Generator, *, severity: int = 3, width: int = 3) -> Tensor:
+    """AugMix of torchvision (without its consistency loss), drawn for each image. Source: Hendrycks et al. (2020)."""
+    return _by_image(images, v2.AugMix(severity, width), generator)
+
+
+def _by_image(images: Tensor, transform: v2.Transform, generator: torch.Generator) -> Tensor:
+    images = pixels_of(images)
+    if images.numel() and (images.amin() < 0 or images.amax() > 1):
+        raise BadArgument(
+            f"{type(transform).__name__} needs pixels in [0, 1], got values from {images.amin():.3g} to "
+            f"{images.amax():.3g}; give unnormalised samples and the normalisation as `preprocessing`"
+        )
+    pixels = (images * 255).round().to(torch.uint8)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(_integers(2**31 - 1, 1, generator, torch.device("cpu"))))
+        changed = torch.stack([transform(image) for image in pixels.cpu()])
+    return changed.to(images.device, images.dtype) / 255
+
+
+def _integers(high: int, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.randint(high, (count,), generator=generator, device=generator.device).to(device)
+
+
+def _permutation(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randperm(len(inputs), generator=generator, device=generator.device).to(inputs.device)
+
+
+def _beta(alpha: float, generator: torch.Generator) -> float:
+    seed = int(_integers(2**31 - 1, 1, generator, torch.device("cpu")))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return float(torch.distributions.Beta(alpha, alpha).sample())
+
+
+def _box(images: Tensor, share: float, generator: torch.Generator) -> tuple[slice, slice]:
+    slices = []
+    for side in images.shape[-2:]:
+        centre = int(_integers(side, 1, generator, torch.device("cpu")))
+        half = share * side / 2
+        slices.append(slice(max(0, round(centre - half)), min(side, round(centre + half))))
+    return slices[0], slices[1]

@@ -1,0 +1,64 @@
+"""The command line: verbs and no logic; the signature of a verb is its interface.
+
+Nothing here imports torch before a verb runs, so that `detrojan --help` answers at once.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from cyclopts import App
+
+from detrojan import __version__
+from detrojan.cli.console import complain
+from detrojan.cli.failures import explain
+
+VERBS = {
+    "purify": "Remove a backdoor from a network with a few clean samples.",
+    "evaluate": "Score a network under a known trigger: ACC, ASR, RA and DER.",
+    "train": "Train a backdoored network, to test defenses on.",
+    "list": "List the attacks, defenses, tasks, data sets and architectures.",
+    "show": "Tell what a weights file holds, without running anything from it.",
+    "demo": "Make a backdoored network and purify it, in a minute, on data that needs no download.",
+}
+EPILOGUE = """\
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the purified model was rejected and rolled back.
+
+--traceback (or DETROJAN_TRACEBACK=1) shows where an error arose."""
+
+app = App(
+    name="detrojan",
+    help="Removes backdoors (trojans) from trained neural networks.",
+    help_epilogue=EPILOGUE,
+    help_format="plaintext",
+    version=__version__,
+    suppress_keyboard_interrupt=False,
+)
+for _verb, _sentence in VERBS.items():
+    app.command(f"detrojan.cli.{_verb}:{_verb}", name=_verb, help=_sentence, sort_key=list(VERBS).index(_verb))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; every failure becomes one sentence on stderr."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    wants_traceback = "--traceback" in tokens or os.environ.get("DETROJAN_TRACEBACK", "") not in ("", "0")
+    tokens = [token for token in tokens if token != "--traceback"]  # noqa: S105 - a flag
+    try:
+        code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except BrokenPipeError:  # the reader, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except BaseException as error:
+        if wants_traceback:
+            traceback.print_exc()
+        code, sentence = explain(error)
+        complain(sentence)
+        if "--json" in tokens:
+            document = {"error": sentence, "kind": type(error).__name__, "exit_code": code}
+            sys.stdout.write(json.dumps(document) + "\n")
+    return code or 0

@@ -1,0 +1,159 @@
+"""What a verb says and where: results on stdout, as tables or as one JSON document; progress and notes on stderr."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from detrojan.training import OnStep, Step
+
+PLAIN_WIDTH = 120
+"""Columns of a table that goes to a file or a pipe, which has no width of its own."""
+
+
+class Screen:
+    """The terminal of one verb; with `as_json` nothing but the document of `finish` reaches stdout."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._notes = _console(stderr=True)
+        self._results = self._notes if as_json else _console(stderr=False)
+
+    def say(self, sentence: str, *, style: str = "") -> None:
+        """One sentence, never cut or broken: a terminal wraps it, a file gets one line."""
+        self._results.print(Text(sentence, style=style), soft_wrap=True)
+
+    def facts(self, rows: Mapping[str, object]) -> None:
+        """Names and values, one a line; a value of None is left out."""
+        width = max(map(len, rows))
+        for name, value in rows.items():
+            if value is not None:
+                self._results.print(Text(f"  {name:<{width}}  ", style="dim").append(str(value), style="not dim"))
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, text: int = 1) -> None:
+        """A table whose first `text` columns are words, to the left, and whose others are figures, to the right."""
+        table = Table(title=title, title_justify="left", title_style="bold", box=box.ROUNDED, header_style="bold")
+        for index, column in enumerate(columns):
+            table.add_column(column, justify="left" if index < text else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        self._results.print(table)
+
+    @contextmanager
+    def progress(self) -> Iterator["OnStep"]:
+        """A bar for each stage of what lasts; where stderr is no terminal, one line when a stage is done."""
+        if not self._notes.is_terminal:
+            log = _Log(self._notes)
+            yield log
+            log.flush()
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeElapsedColumn(),
+            TextColumn("[dim]left[/dim]"),
+            TimeRemainingColumn(compact=True),
+        )
+        with Progress(*columns, console=self._notes) as bars:
+            yield _Bars(bars)
+
+    def finish(self, document: Mapping[str, Any]) -> None:
+        """Print the JSON document, where one was asked for: records become objects, NaN and infinity null."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
+
+
+class _Bars:
+    """A rich bar for each stage, the finished ones kept above."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, step: "Step") -> None:
+        if step.stage not in self._tasks:
+            self._tasks[step.stage] = self._bars.add_task(step.stage, total=step.total, loss="")
+        task = self._tasks[step.stage]
+        self._bars.update(task, completed=step.index, total=step.total, loss=_loss(step))
+
+
+class _Log:
+    """A line for each stage when the next one begins, or at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last: Step | None = None
+        self._start = time.perf_counter()
+
+    def __call__(self, step: "Step") -> None:
+        if self._last is not None and self._last.stage != step.stage:
+            self.flush()
+        self._last = step
+
+    def flush(self) -> None:
+        """Tell of the stage that is over."""
+        if self._last is not None:
+            done, seconds = self._last, time.perf_counter() - self._start
+            line = f"{done.stage}: {done.index} of {done.total} steps, {_loss(done)}".rstrip(", ")
+            self._console.print(Text(f"{line}, {seconds:.1f} s"), soft_wrap=True)
+        self._last, self._start = None, time.perf_counter()
+
+
+def complain(sentence: str) -> None:
+    """Tell of a failure on stderr, in one sentence."""
+    _console(stderr=True).print(Text("error: ", style="bold red").append(sentence, style="not bold default"), soft_wrap=True)
+
+
+def plain(value: Any) -> Any:
+    """Records, paths and tensors as what JSON knows."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | int | bool | None):
+        return value
+    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def percent(share: float) -> str:
+    """A share as `87.3`, in per cent; `-` where it is unknown."""
+    return "-" if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def size(count: float) -> str:
+    """A number of bytes as `3.2 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
+
+
+def _loss(step: "Step") -> str:
+    return "" if math.isnan(step.loss) else f"loss {step.loss:.3f}"

@@ -1,0 +1,74 @@
+"""Options that several verbs share, as records; a verb takes a record and its flags appear in the verb's help."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+Pairs = Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True, show_default=False)]
+"""`key=value ...` after one flag, or the flag several times."""
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+Split = Literal["train", "test"]
+# The package's own types stand in modules that import torch; a test compares them with these.
+Precision = Literal["auto", "fp32", "bf16"]
+Mapping = Literal["all-to-one", "all-to-all"]
+Pool = Literal["non-target", "all"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Which network the weights belong to."""
+
+    arch: str
+    """The architecture: torchvision:resnet18, timm:NAME, hf:FOLDER, detrojan:NAME, package.module:callable or
+    file.py:callable. The last two run the code that they name."""
+    arch_arg: Pairs = ()
+    """Settings of the architecture, such as num_classes=10."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """How stored images are found and become a network's input."""
+
+    preprocess: str | None = None
+    """What the network was trained with: a preset's name, or mean=...,std=... ; default: pixels scaled to [0, 1]."""
+    size: Annotated[int | None, Parameter(name="--size")] = None
+    """Resize the images to this side, in pixels."""
+    data_root: Path | None = None
+    """Where named data sets lie; default: DETROJAN_DATA, or ./data."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Where and how a verb runs and speaks."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    precision: Precision = "auto"
+    """bf16 is chosen where the processor has instructions for it."""
+    seed: int = 0
+    """The same seed gives the same result on one machine."""
+    json: Flag = False
+    """Print one JSON document on stdout, and nothing else there."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """A known backdoor."""
+
+    attack: str | None = None
+    """The attack: a name of `detrojan list attacks`."""
+    attack_arg: Pairs = ()
+    """Settings of the attack, such as pattern=white."""
+    target: int = 0
+    """The label that the attacker wants."""
+    mapping: Mapping = "all-to-one"
+    """Which label a triggered input gets: the target, or its own plus one."""
+
+
+RUNNING, IMAGES, TRIGGER = Running(), Images(), Trigger()

@@ -1,0 +1,137 @@
+"""Labelled samples as one pair of tensors, and the ways to take a part of them: k per class, a clean subset, a split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from detrojan.errors import BadArgument, BadData
+from detrojan.randomness import Seeds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Samples:
+    """Inputs and their labels.
+
+    `inputs` is (N, C, H, W): uint8 RGB pixels 0..255, or float model inputs as the user gave them (then of any shape
+    (N, ...)). `labels` is (N,) int64. `name` says where they came from, for messages and reports.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...] = ()
+    name: str = "samples"
+
+    def __post_init__(self) -> None:
+        if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
+            shape, dtype = tuple(self.labels.shape), str(self.labels.dtype).removeprefix("torch.")
+            raise BadData(f"{self.name}: labels must be int64 of shape (N,), found {dtype} of shape {shape}")
+        if len(self.inputs) != len(self.labels):
+            raise BadData(
+                f"{self.name}: inputs and labels must be equally many, "
+                f"found {len(self.inputs)} inputs and {len(self.labels)} labels"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """The number of class names, or the largest label plus one where there are none."""
+        return len(self.class_names) or (int(self.labels.max()) + 1 if len(self) else 0)
+
+    def subset(self, indices: Tensor | Sequence[int]) -> "Samples":
+        """The samples at these positions, in this order; all the class names stay."""
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        return Samples(
+            inputs=self.inputs[chosen], labels=self.labels[chosen], class_names=self.class_names, name=self.name
+        )
+
+
+def stratified(
+    labels: Tensor, *, per_class: int, generator: torch.Generator, class_names: Sequence[str] = ()
+) -> Tensor:
+    """Draw `per_class` positions of each class that occurs in `labels`; sorted.
+
+    Raises:
+        BadData: a class has fewer samples; the sentence says which.
+    """
+    if per_class < 1:
+        raise BadArgument(f"per_class must be at least 1, got {per_class}")
+    values, counts = labels.unique(return_counts=True)
+    poor = [
+        f"{_title(int(v), class_names)} has {int(n)}" for v, n in zip(values, counts, strict=True) if n < per_class
+    ]
+    if poor:
+        raise BadData(
+            f"{per_class} samples per class were asked for, but {_first(poor)}; "
+            f"ask for at most {int(counts.min())} per class or add samples"
+        )
+    return _draw(labels, values, torch.full_like(counts, per_class), generator)
+
+
+def sample(
+    samples: Samples, *, count: int | None = None, per_class: int | None = None, seed: int
+) -> tuple[Samples, Tensor]:
+    """Draw a clean subset, and return it with the sorted positions that it was taken from.
+
+    Give either `per_class`, or `count` samples in all, which are spread over the classes as evenly as they allow.
+    """
+    if (count is None) == (per_class is None):
+        raise BadArgument("sample needs either count or per_class, got both or neither")
+    generator = Seeds(seed=seed).generator("data/sample")
+    if per_class is not None:
+        indices = stratified(
+            samples.labels, per_class=per_class, generator=generator, class_names=samples.class_names
+        )
+    else:
+        indices = _spread(samples, int(count or 0), generator)
+    return samples.subset(indices), indices
+
+
+def split(samples: Samples, *, fraction: float, seed: int) -> tuple[Samples, Samples]:
+    """Set `fraction` of each class aside: (the rest, the part set aside).
+
+    At least one sample of each class stays in the first part, so a class of one gives nothing to the second.
+    """
+    if not 0 <= fraction < 1:
+        raise BadArgument(f"fraction must be at least 0 and below 1, got {fraction}")
+    values, counts = samples.labels.unique(return_counts=True)
+    aside = torch.minimum((counts * fraction).round().long(), counts - 1)
+    taken = _draw(samples.labels, values, aside, Seeds(seed=seed).generator("data/split"))
+    keep = torch.ones(len(samples), dtype=torch.bool)
+    keep[taken] = False
+    return samples.subset(keep.nonzero().flatten()), samples.subset(taken)
+
+
+def _spread(samples: Samples, count: int, generator: torch.Generator) -> Tensor:
+    """Positions of `count` samples; classes that run out leave their share to the others."""
+    if not 1 <= count <= len(samples):
+        raise BadArgument(f"count must be between 1 and {len(samples)} (all of {samples.name}), got {count}")
+    values, counts = samples.labels.unique(return_counts=True)
+    shares = torch.zeros_like(counts)
+    while (left := count - int(shares.sum())) > 0:
+        open_ = (shares < counts).nonzero().flatten()
+        if left >= len(open_):
+            shares[open_] = torch.minimum(shares[open_] + left // len(open_), counts[open_])
+        else:
+            shares[open_[torch.randperm(len(open_), generator=generator)[:left]]] += 1
+    return _draw(samples.labels, values, shares, generator)
+
+
+def _draw(labels: Tensor, values: Tensor, shares: Tensor, generator: torch.Generator) -> Tensor:
+    parts = []
+    for value, share in zip(values, shares.tolist(), strict=True):
+        positions = (labels == value).nonzero().flatten()
+        parts.append(positions[torch.randperm(len(positions), generator=generator)[:share]])
+    return torch.cat(parts).sort().values if parts else torch.empty(0, dtype=torch.int64)
+
+
+def _title(label: int, class_names: Sequence[str]) -> str:
+    return f"class {label} ({class_names[label]})" if label < len(class_names) else f"class {label}"
+
+
+def _first(items: list[str], limit: int = 3) -> str:
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

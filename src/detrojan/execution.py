@@ -1,0 +1,82 @@
+"""Where and how a network runs: device, bf16 autocast and channels-last, chosen by what the machine has.
+
+The choice depends on the hardware and the network alone, never on a timing, so that the same seed gives the same
+result bit by bit on one machine.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from detrojan.errors import BadArgument
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """A device, whether matrix products run in bfloat16, and whether images lie channels-last in memory."""
+
+    device: torch.device
+    bf16: bool
+    channels_last: bool
+
+    @classmethod
+    def choose(cls, model: nn.Module, device: str = "auto", precision: Precision = "auto") -> "Execution":
+        """Pick for this network and machine; bf16 only where the processor has instructions for it.
+
+        Raises:
+            BadArgument: the device is not there.
+        """
+        place = _device(device)
+        has_conv2d = any(isinstance(m, nn.Conv2d) for m in model.modules())
+        half_weights = any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters())
+        bf16 = _has_fast_bf16(place) and not half_weights if precision == "auto" else precision == "bf16"
+        return cls(device=place, bf16=bf16, channels_last=has_conv2d)
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Move a network that we own to the device, its convolution weights channels-last where that pays."""
+        if self.channels_last:
+            for convolution in (m for m in module.modules() if isinstance(m, nn.Conv2d)):
+                convolution.to(memory_format=torch.channels_last)
+        return module.to(self.device)
+
+    def send(self, inputs: Tensor) -> Tensor:
+        """Move a batch to the device in the memory format that its network wants."""
+        inputs = inputs.to(self.device, non_blocking=True)
+        return (
+            inputs.contiguous(memory_format=torch.channels_last) if self.channels_last and inputs.ndim == 4 else inputs
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the block in the chosen precision."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            yield
+
+    def __str__(self) -> str:
+        layout = "channels-last" if self.channels_last else "contiguous"
+        return f"{self.device}, {'bf16' if self.bf16 else 'fp32'}, {layout}"
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BadArgument(f"device {name!r} is not there on this machine ({error}); use 'auto' or 'cpu'") from error
+    return device
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False

@@ -1,0 +1,235 @@
+"""The public call: hold back some clean samples, run a defense on the others, judge the result, roll back a failure.
+
+Nothing here sees a trigger, an attack success rate or a test set.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detrojan import checkpoint
+from detrojan.data.gather import gather
+from detrojan.data.preprocessing import Preprocessing
+from detrojan.data.samples import Samples, split
+from detrojan.defenses import DEFENSES
+from detrojan.errors import BadArgument, BadData, BadWeights
+from detrojan.execution import Execution, Precision
+from detrojan.intervals import Estimate, paired_loss, proportion
+from detrojan.randomness import Seeds
+from detrojan.tasks import TASKS
+from detrojan.training import OnStep
+from detrojan.tuning import Context, Cost, Diverged, Meter, Tuned
+
+HELD_OUT = 0.2
+FEWEST_HELD_OUT = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The judgement from clean samples alone: it speaks of what was lost, and cannot prove that no backdoor is left.
+
+    `before` and `after` are the clean accuracies on the judged samples, `lost` the difference on the same samples,
+    `agreement` the share of them on which both networks give the same label. `weak` says that no samples could be
+    held back, so that the judgement was made on those that were tuned on. Per-class accuracies are shares by label.
+    """
+
+    accepted: bool
+    reason: str
+    weak: bool
+    before: Estimate
+    after: Estimate
+    lost: Estimate
+    agreement: Estimate
+    per_class_before: Mapping[int, Estimate]
+    per_class_after: Mapping[int, Estimate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What `purify` returns.
+
+    `model` is a plain module: the purified network, or a copy of the victim where the verdict is a rejection. `masks`
+    are the tuned factors by module name, `losses` the loss of each step, `tuned` and `judged` the positions of the
+    clean samples that went into tuning and into the verdict. `notes` are the method's own findings.
+    """
+
+    model: nn.Module
+    masks: Mapping[str, Tensor]
+    losses: tuple[float, ...]
+    cost: Cost
+    verdict: Verdict
+    method: str
+    settings: Mapping[str, Any]
+    task: str
+    seed: int
+    execution: str
+    tuned: tuple[int, ...]
+    judged: tuple[int, ...]
+    clean: Samples
+    notes: Mapping[str, float | int | str]
+
+    def save(self, path: Path | str, *, force: bool = False) -> str:
+        """Write the model's weights (`.safetensors`, `.pt`, `.pth`); returns the file's SHA-256."""
+        return checkpoint.save(path, self.model, force=force)
+
+    def report(self, path: Path | str, *, force: bool = False, **extras: Any) -> Path:
+        """Write the self-contained HTML page; `extras` as in `detrojan.report.page.write`."""
+        from detrojan.report.page import write  # the page is a room below: it reads results, results do not need it
+
+        return write(self, Path(path), force=force, **extras)
+
+
+def purify(
+    model: nn.Module,
+    clean: Any,
+    *,
+    task: Any = "image",
+    method: Any = "nft",
+    preprocessing: Preprocessing | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    seed: int = 0,
+    held_out: float = HELD_OUT,
+    tolerance: float = 0.1,
+    on_step: OnStep | None = None,
+) -> Result:
+    """Remove a backdoor from a network with a few clean samples.
+
+    Args:
+        model: any module whose output holds class scores; never changed.
+        clean: a `Samples`, a pair of tensors, a dataset, a loader or a folder of class-named folders.
+        task: a name of `detrojan list tasks`, or a configured task.
+        method: a name of `detrojan list defenses`, or a configured defense.
+        preprocessing: what stands between the samples and the model; None passes floats on as they are and scales
+            bytes to [0, 1].
+        device: `auto`, `cpu`, `cuda`, ...
+        precision: `auto` runs in bfloat16 where the processor has instructions for it.
+        seed: the same seed gives the same result, bit by bit, on one machine.
+        held_out: the share of the clean samples that is kept aside to judge. Where this would be fewer than 20
+            samples, or leave a class without one to tune on, nothing is held back and the verdict says it is weak.
+        tolerance: the largest loss of clean accuracy, as a share, that is accepted; beyond it the victim is returned.
+        on_step: called after every step, with its number, the total and the loss.
+
+    Raises:
+        BadArgument, BadData, BadWeights, Unsupported, UnknownName: each with one sentence that says what to do.
+    """
+    if not 0 <= held_out < 1 or not 0 <= tolerance <= 1:
+        raise BadArgument(f"held_out must lie in [0, 1) and tolerance in [0, 1], got {held_out} and {tolerance}")
+    defense = DEFENSES.build(method)
+    samples = gather(clean)
+    context = Context(
+        task=TASKS.build(task),
+        preprocessing=preprocessing or Preprocessing(),
+        execution=Execution.choose(model, device, precision),
+        seeds=Seeds(seed=seed),
+        meter=Meter(),
+        on_step=on_step,
+    )
+    tuned, judged = _divide(samples, held_out, seed)
+    victim = context.execution.place(copy.deepcopy(model))
+    scores_before = context.predict(victim, samples)
+    _check(scores_before, samples)
+    meter = context.meter.start()
+    try:
+        outcome = defense(victim, samples.subset(tuned), context)
+        cost = meter.cost()
+        purified = _like(model, outcome.model)
+        scores_after = context.predict(outcome.model, samples.subset(judged))
+        verdict = _judge(scores_before[judged], scores_after, samples.subset(judged), tolerance, weak=tuned is judged)
+    except Diverged as failure:
+        outcome, cost, purified = Tuned(model=victim, masks={}, losses=()), meter.cost(), None
+        verdict = _failed(scores_before[judged], samples.subset(judged), str(failure), weak=tuned is judged)
+    return Result(
+        model=purified if verdict.accepted and purified is not None else copy.deepcopy(model),
+        masks=outcome.masks,
+        losses=outcome.losses,
+        cost=cost,
+        verdict=verdict,
+        method=method if isinstance(method, str) else type(defense).__module__.rpartition(".")[2],
+        settings=asdict(defense) if is_dataclass(defense) and not isinstance(defense, type) else {},
+        task=task if isinstance(task, str) else type(context.task).__module__.rpartition(".")[2],
+        seed=seed,
+        execution=str(context.execution),
+        tuned=tuple(tuned.tolist()),
+        judged=tuple(judged.tolist()),
+        clean=samples,
+        notes=outcome.notes,
+    )
+
+
+def _divide(samples: Samples, held_out: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Positions to tune on and to judge on; the same tensor twice where nothing can be held back."""
+    numbered = Samples(inputs=torch.arange(len(samples)), labels=samples.labels, class_names=samples.class_names)
+    if round(held_out * len(samples)) >= FEWEST_HELD_OUT:
+        tuned, judged = split(numbered, fraction=held_out, seed=seed)
+        if len(judged) >= FEWEST_HELD_OUT:
+            return tuned.inputs, judged.inputs
+    return numbered.inputs, numbered.inputs
+
+
+def _check(scores: Tensor, samples: Samples) -> None:
+    if not torch.isfinite(scores).all():
+        raise BadWeights("the model's scores on the clean samples are NaN or infinite; check weights and preprocessing")
+    if int(samples.labels.max()) >= scores.shape[1]:
+        raise BadData(
+            f"the clean samples have label {int(samples.labels.max())}, but the model has {scores.shape[1]} classes; "
+            "check the label order and the architecture's num_classes"
+        )
+
+
+def _like(model: nn.Module, purified: nn.Module) -> nn.Module:
+    """The purified weights in a copy of the victim, so that class, device, dtypes, layout and modes are its own."""
+    twin = copy.deepcopy(model)
+    twin.load_state_dict(purified.state_dict())
+    return twin
+
+
+def _judge(before: Tensor, after: Tensor, samples: Samples, tolerance: float, *, weak: bool) -> Verdict:
+    finite = bool(torch.isfinite(after).all())
+    right_before, right_after = before.argmax(1) == samples.labels, after.argmax(1) == samples.labels
+    lost = paired_loss(int((right_before & ~right_after).sum()), int((~right_before & right_after).sum()), len(samples))
+    accepted = finite and lost.value <= tolerance
+    agree = proportion(int((before.argmax(1) == after.argmax(1)).sum()), len(samples))
+    return Verdict(
+        accepted=accepted,
+        reason=_sentence(lost, tolerance, finite=finite, weak=weak),
+        weak=weak,
+        before=_share(right_before),
+        after=_share(right_after),
+        lost=lost,
+        agreement=agree,
+        per_class_before=_per_class(right_before, samples.labels),
+        per_class_after=_per_class(right_after, samples.labels),
+    )
+
+
+def _failed(before: Tensor, samples: Samples, reason: str, *, weak: bool) -> Verdict:
+    same = _judge(before, before, samples, 1.0, weak=weak)
+    fields = {name: getattr(same, name) for name in Verdict.__dataclass_fields__}
+    return Verdict(**(fields | {"accepted": False, "reason": f"{reason}. The victim is returned unchanged."}))
+
+
+def _sentence(lost: Estimate, tolerance: float, *, finite: bool, weak: bool) -> str:
+    if not finite:
+        return "The purified model gives NaN or infinite scores; the victim is returned unchanged."
+    where = "the samples that were tuned on, since too few were given to hold any back" if weak else "held-out samples"
+    figures = f"clean accuracy lost {lost}, judged on {lost.count} {where}"
+    if lost.value > tolerance:
+        return (
+            f"Too much was lost: {figures}; {100 * tolerance:.0f} points are tolerated. "
+            "The victim is returned unchanged. Give more clean samples or try another method."
+        )
+    return f"{figures[0].upper()}{figures[1:]}.{' This judgement is weak.' if weak else ''}"
+
+
+def _share(right: Tensor) -> Estimate:
+    return proportion(int(right.sum()), len(right))
+
+
+def _per_class(right: Tensor, labels: Tensor) -> dict[int, Estimate]:
+    return {int(label): _share(right[labels == label]) for label in labels.unique()}

@@ -1,0 +1,178 @@
+"""What every defense shares: the context it works in, the step loop, what it costs, and what it hands back."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detrojan.augmentation import mixup
+from detrojan.data.preprocessing import Preprocessing
+from detrojan.data.samples import Samples
+from detrojan.errors import BadArgument
+from detrojan.execution import Execution
+from detrojan.randomness import Seeds
+from detrojan.tasks.image import Image
+from detrojan.training import OnStep, Step
+
+
+class Diverged(BadArgument):
+    """The loss became NaN or infinite; nothing of the attempt is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a purification took: wall seconds, batches forward, batches backward, peak bytes over the start."""
+
+    seconds: float
+    forwards: int
+    backwards: int
+    peak_bytes: int
+
+
+@dataclass(slots=True)
+class Meter:
+    """Counts while a defense runs."""
+
+    forwards: int = 0
+    backwards: int = 0
+    _start: float = field(default_factory=time.perf_counter)
+    _bytes: int = 0
+
+    def start(self) -> "Meter":
+        """Begin to count: time, and memory above what is in use now."""
+        _reset_peak()
+        self._start, self._bytes = time.perf_counter(), _bytes("VmRSS")
+        return self
+
+    def cost(self) -> Cost:
+        """The cost so far."""
+        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _bytes("VmHWM") - self._bytes
+        seconds = time.perf_counter() - self._start
+        return Cost(seconds=seconds, forwards=self.forwards, backwards=self.backwards, peak_bytes=max(0, peak))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """All that a defense knows besides the model and the clean samples; there is no trigger and no test set in it."""
+
+    task: Image
+    preprocessing: Preprocessing
+    execution: Execution
+    seeds: Seeds
+    meter: Meter
+    on_step: OnStep | None = None
+
+    def forward(self, network: nn.Module, inputs: Tensor) -> Any:
+        """Run the network on prepared inputs (already normalised), in the chosen precision, and count it."""
+        self.meter.forwards += 1
+        with self.execution.running():
+            return network(self.execution.send(inputs))
+
+    def predict(self, network: nn.Module, samples: Samples, *, batch: int = 256) -> Tensor:
+        """The scores (N, K) of all samples, in eval mode, without augmentation; the network's mode is given back."""
+        mode = network.training
+        network.eval()
+        with torch.no_grad():
+            parts = [
+                self.task.logits(self.forward(network, self.preprocessing(part.to(self.execution.device)))).cpu()
+                for part in samples.inputs.split(batch)
+            ]
+        network.train(mode)
+        return torch.cat(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """What a defense hands back: a plain model, its masks by module name (empty where it has none), loss by step.
+
+    `notes` are findings of the method that a reader of the verdict should know, by name.
+    """
+
+    model: nn.Module
+    masks: Mapping[str, Tensor]
+    losses: tuple[float, ...]
+    notes: Mapping[str, float | int | str] = field(default_factory=dict)
+
+
+Objective = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+
+
+def tune(
+    objective: Objective,
+    optimizer: torch.optim.Optimizer | None,
+    samples: Samples,
+    context: Context,
+    *,
+    steps: int,
+    batch: int,
+    stage: str,
+    learning_rate: Callable[[int], float] | None = None,
+    project: Callable[[], None] | None = None,
+    stop: Callable[[int], bool] | None = None,
+) -> list[float]:
+    """Draw batches with replacement and step the optimiser; returns the loss of each step done.
+
+    `objective` maps stored inputs (B, ...), labels (B,) and a generator on the device to a scalar. Without an
+    optimiser the objective is only evaluated. `learning_rate` gives the rate of a step from 0. `project` is
+    called after each step; `stop(steps done)` ends the loop early by returning True.
+
+    Raises:
+        Diverged: the loss became NaN or infinite.
+    """
+    device = context.execution.device
+    generator = context.seeds.generator(f"batches of {stage}", device)
+    inputs, labels = samples.inputs.to(device), samples.labels.to(device)
+    losses: list[float] = []
+    with context.seeds.seeded(f"dropout of {stage}"):
+        for step in range(steps):
+            if optimizer is not None and learning_rate is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(step)
+            chosen = torch.randint(len(labels), (batch,), generator=generator, device=device)
+            loss = objective(inputs[chosen], labels[chosen], generator)
+            losses.append(float(loss.detach()))
+            if not torch.isfinite(loss):
+                raise Diverged(f"{stage}: the loss became {losses[-1]} at step {step + 1}; use a lower learning rate")
+            if optimizer is not None:
+                optimizer.zero_grad()
+                loss.backward()
+                context.meter.backwards += 1
+                optimizer.step()
+            if project is not None:
+                project()
+            if context.on_step is not None:
+                context.on_step(Step(index=step + 1, total=steps, loss=losses[-1], stage=stage))
+            if stop is not None and stop(step + 1):
+                break
+    return losses
+
+
+def mixup_loss(
+    network: nn.Module, context: Context, inputs: Tensor, labels: Tensor, generator: torch.Generator
+) -> Tensor:
+    """The task's loss on stored inputs under weak augmentation and MixUp, a scalar."""
+    mixed = mixup(context.preprocessing(context.task.augment(inputs, generator)), generator)
+    outputs = context.forward(network, mixed.inputs)
+    return mixed.loss(context.task.loss(outputs, labels), context.task.loss(outputs, labels[mixed.partner]))
+
+
+def _bytes(field_name: str) -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith(field_name):
+                return int(line.split()[1]) * 1024
+    return 0  # only Linux tells the memory of a process in a file
+
+
+def _reset_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return  # not Linux, or not allowed: the peak is then that of the whole process
