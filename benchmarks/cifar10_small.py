@@ -31,7 +31,7 @@ RUNS = HERE.parent / "runs" / "cifar10-small"
 KEPT = 5000
 CIFAR10 = Preprocessing.named("cifar10")
 ATTACKS = ("badnets", "blend")
-RECIPE = Recipe(epochs=16, small=0.6)
+RECIPE = Recipe(epochs=12, small=0.6)
 ABLATIONS: dict[str, dict[str, Any]] = {
     "as is": {},
     "w/o regulariser": {"regularizer": 0.0},
