@@ -41,7 +41,8 @@ def read_npz(path: Path, *, split: Split) -> Samples:
     except (OSError, ValueError, BadZipFile, EOFError, AttributeError) as error:
         if isinstance(error, BadData | BadFile):
             raise
-        raise BadFile(f"{path}: not a readable .npz archive ({_first_line(error)}); save it with numpy.savez") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise BadFile(f"{path}: not a readable .npz archive ({reason}); save it with numpy.savez") from error
     return _samples(arrays, class_names=names, name=str(path))
 
 
@@ -104,9 +105,6 @@ def _key(path: Path, keys: list[str], names: tuple[str, ...], split: Split) -> s
         if name in lower:
             return lower[name]
     raise BadData(
-        f"{path}: needs an array named {', '.join(names[:-1])} (or with _{split} behind), found {', '.join(keys) or 'none'}"
+        f"{path}: needs an array named {', '.join(names[:-1])} (or with _{split} behind), "
+        f"found {', '.join(keys) or 'none'}"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

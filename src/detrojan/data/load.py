@@ -78,7 +78,7 @@ def _read_path(path: Path, *, split: Split, decoder: Decoder) -> Samples:
         return read_parquet([path], decoder=decoder)
     if path.suffix == ".npz":
         return resized(read_npz(path, split=split), decoder)
-    raise BadData(f"{path}: samples are read from a folder, a .npz or a .parquet file, not from {path.suffix or 'this'}")
+    raise BadData(f"{path}: samples are read from a folder, a .npz or a .parquet file; this is none of them")
 
 
 def _configured(name: str, settings: dict[str, Any]) -> Any:

@@ -45,10 +45,10 @@ class Official:
         if not download:
             raise self.missing(root, "download is off")
         try:
-            root.mkdir(parents=True, exist_ok=True)
             return kind(root, download=True, **settings)
         except (RuntimeError, OSError, ValueError) as error:
-            raise self.missing(root, f"it could not be downloaded ({error})") from error
+            reason = " ".join(str(error).split())[:200]
+            raise self.missing(root, f"it could not be downloaded ({reason})") from error
 
     def missing(self, root: Path, reason: str) -> BadData:
         """The sentence that says what to put where."""

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -65,7 +66,7 @@ def _read(path: Path) -> Pack:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         blob, offsets, count = arrays.pop("blob").data, arrays.pop("offsets").tolist(), len(arrays["labels"])
-        images = [_decode(blob[start:end]) for start, end in zip(offsets, offsets[1:], strict=False)]
+        images = [_decode(blob[start:end]) for start, end in pairwise(offsets)]
         pixels = _cut(images, count) if len(images) < count else _stack(images)
         if len(pixels) != count:
             raise ValueError(f"{len(pixels)} images for {count} labels")

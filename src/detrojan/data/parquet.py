@@ -23,7 +23,8 @@ def parquet_files(folder: Path, *, split: Split) -> list[Path]:
         for part, spellings in SPELLINGS.items()
     }
     if files and any(named.values()) and not named[split]:
-        raise BadData(f"{folder}: no parquet file for split {split!r}, only {', '.join(file.name for file in files[:3])}")
+        found = ", ".join(file.name for file in files[:3])
+        raise BadData(f"{folder}: no parquet file for split {split!r}, only {found}")
     return named[split] or files
 
 
@@ -35,7 +36,8 @@ def read_parquet(files: list[Path], *, decoder: Decoder) -> Samples:
         BadFile: a file or an image in it is damaged.
         BadData: no image or label column, images kept as paths only, rows without a label, or differing sizes.
     """
-    pixels, labels, places, classes = [], [], [], ()
+    pixels, labels, places = [], [], []
+    classes: tuple[str, ...] = ()
     for file in files:
         table = _table(file)
         image, label = _column(file, table, IMAGES), _column(file, table, LABELS)

@@ -20,9 +20,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Preprocessing:
     """How a batch of stored samples becomes what the model expects, in the order of the fields.
 
-    uint8 becomes float / 255, floats pass. `size` stretches to (height, width). `resize` scales the shorter side to so
-    many pixels, `crop` cuts the middle (height, width) out. Then `mean` is subtracted and `std` divided by, one value
-    per channel or one for all. Nothing is done by default but the division by 255.
+    uint8 becomes float / 255, all else passes. `size` stretches to (height, width). `resize` scales the shorter side
+    to so many pixels, `crop` cuts the middle (height, width) out. Then `mean` is subtracted and `std` divided by, one
+    value per channel or one for all. Nothing is done by default but the division by 255.
     """
 
     size: Pair | None = None
@@ -40,7 +40,7 @@ class Preprocessing:
             if value is not None and min(value if isinstance(value, tuple) else (value,)) < 1:
                 raise BadArgument(f"preprocessing: {name} must be at least 1 pixel, got {value}")
         if self.interpolation not in ("bilinear", "bicubic", "nearest"):
-            raise BadArgument(f"preprocessing: interpolation must be bilinear, bicubic or nearest, got {self.interpolation!r}")
+            raise BadArgument(f"interpolation must be bilinear, bicubic or nearest, got {self.interpolation!r}")
         if any(value <= 0 for value in self.std or ()):
             raise BadArgument(f"preprocessing: std must be above 0, got {self.std}")
         if len(self.mean or (0,)) != len(self.std or (0,)) and 1 not in (len(self.mean or (0,)), len(self.std or (0,))):
@@ -48,7 +48,7 @@ class Preprocessing:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Prepare a batch (N, C, H, W); differentiable where the inputs are floats."""
-        scaled = inputs if inputs.is_floating_point() else inputs.float() / 255
+        scaled = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs
         return self._normalised(self._shaped(scaled))
 
     @classmethod
@@ -147,7 +147,10 @@ def _of_torchvision(name: str) -> dict[str, Any]:
         raise UnknownName(f"torchvision has no weights {name!r}; see torchvision.models.list_models()") from error
     recipe = weights.transforms()
     if not isinstance(recipe, ImageClassification):
-        raise Unsupported(f"torchvision's {name} is not for image classification ({type(recipe).__name__}); give settings")
+        kind = type(recipe).__name__
+        raise Unsupported(
+            f"torchvision's {name} is for {kind}, not for image classification; give mean=, std= and size="
+        )
     return {
         "resize": recipe.resize_size[0],
         "crop": (recipe.crop_size[0], recipe.crop_size[0]),

@@ -1,4 +1,4 @@
-"""Labelled samples as one pair of tensors, and the ways to take a part of them: k per class, a clean subset, a split."""
+"""Labelled samples as one pair of tensors, and ways to take a part: k per class, a clean subset, a split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,10 +59,8 @@ def stratified(
     """
     if per_class < 1:
         raise BadArgument(f"per_class must be at least 1, got {per_class}")
-    values, counts = labels.unique(return_counts=True)
-    poor = [
-        f"{_title(int(v), class_names)} has {int(n)}" for v, n in zip(values, counts, strict=True) if n < per_class
-    ]
+    values, counts = torch.unique(labels, return_counts=True)
+    poor = [f"{_title(int(v), class_names)} has {int(n)}" for v, n in zip(values, counts, strict=True) if n < per_class]
     if poor:
         raise BadData(
             f"{per_class} samples per class were asked for, but {_first(poor)}; "
@@ -82,9 +80,7 @@ def sample(
         raise BadArgument("sample needs either count or per_class, got both or neither")
     generator = Seeds(seed=seed).generator("data/sample")
     if per_class is not None:
-        indices = stratified(
-            samples.labels, per_class=per_class, generator=generator, class_names=samples.class_names
-        )
+        indices = stratified(samples.labels, per_class=per_class, generator=generator, class_names=samples.class_names)
     else:
         indices = _spread(samples, int(count or 0), generator)
     return samples.subset(indices), indices
@@ -93,11 +89,11 @@ def sample(
 def split(samples: Samples, *, fraction: float, seed: int) -> tuple[Samples, Samples]:
     """Set `fraction` of each class aside: (the rest, the part set aside).
 
-    At least one sample of each class stays in the first part, so a class of one gives nothing to the second.
+    Each class gives its fraction, rounded, but keeps at least one sample in the first part.
     """
     if not 0 <= fraction < 1:
         raise BadArgument(f"fraction must be at least 0 and below 1, got {fraction}")
-    values, counts = samples.labels.unique(return_counts=True)
+    values, counts = torch.unique(samples.labels, return_counts=True)
     aside = torch.minimum((counts * fraction).round().long(), counts - 1)
     taken = _draw(samples.labels, values, aside, Seeds(seed=seed).generator("data/split"))
     keep = torch.ones(len(samples), dtype=torch.bool)
@@ -109,7 +105,7 @@ def _spread(samples: Samples, count: int, generator: torch.Generator) -> Tensor:
     """Positions of `count` samples; classes that run out leave their share to the others."""
     if not 1 <= count <= len(samples):
         raise BadArgument(f"count must be between 1 and {len(samples)} (all of {samples.name}), got {count}")
-    values, counts = samples.labels.unique(return_counts=True)
+    values, counts = torch.unique(samples.labels, return_counts=True)
     shares = torch.zeros_like(counts)
     while (left := count - int(shares.sum())) > 0:
         open_ = (shares < counts).nonzero().flatten()

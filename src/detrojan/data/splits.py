@@ -6,7 +6,10 @@ from typing import Literal
 from detrojan.errors import BadData
 
 Split = Literal["train", "test"]
-SPELLINGS: dict[Split, tuple[str, ...]] = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation")}
+SPELLINGS: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "test": ("test", "val", "valid", "validation"),
+}
 
 
 def part_of(folder: Path, split: Split) -> Path:

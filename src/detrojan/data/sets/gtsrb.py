@@ -1,10 +1,10 @@
-"""GTSRB: German traffic signs in 43 classes (Stallkamp 2012), 32 x 32 pixels, the whole frame or cropped to the sign."""
+"""GTSRB: German traffic signs in 43 classes (Stallkamp 2012), 32 x 32 pixels, the whole frame or the sign alone."""
 
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from detrojan.errors import BadArgument, BadFile
 
 SIDE = 32
 CLASS_NAMES = tuple(str(number) for number in range(43))
-ROI = ("Width", "Height", "Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2")
+CORNERS = ("Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2")
+FOLDERS = {"train": "gtsrb/GTSRB/Training", "test": "gtsrb/GTSRB/Final_Test/Images"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,28 +37,53 @@ class Gtsrb:
             raise BadArgument(f"gtsrb: crop must be 'frame' or 'sign', got {self.crop!r}")
 
     def read(self, *, split: Split, root: Path, download: bool) -> Samples:
-        """Read the pack (half of the training frames, all test images), else the official folder `gtsrb`."""
-        name = f"gtsrb {split} ({self.crop})"
-        pack_name = f"gtsrb-{split}.npz"
-        if packs := find_packs(root, pack_name):
+        """Read the pack (half of the training frames, all test images), else `gtsrb` as torchvision unpacks it."""
+        if packs := find_packs(root, f"gtsrb-{split}.npz"):
             pack = read_packs(packs)
-            pixels, labels = (_cropped(pack) if self.crop == "sign" else pack.pixels), pack.arrays["labels"]
+            pixels = _cropped(pack) if self.crop == "sign" else pack.pixels
+            labels = pack.arrays["labels"].tolist()
         else:
-            Official(title="GTSRB", files=(pack_name, "gtsrb")).open(root=root, download=download, split=split)
-            pixels, labels = self._official(root / "gtsrb", split)
-        return from_arrays(pixels, labels, class_names=CLASS_NAMES, name=name)
+            official = Official(title="GTSRB", files=(f"gtsrb-{split}.npz", FOLDERS[split]))
+            official.open(root=root, download=download, split=split)
+            pixels, labels = self._official(root, split)
+        return from_arrays(pixels, labels, class_names=CLASS_NAMES, name=f"gtsrb {split} ({self.crop})")
 
-    def _official(self, folder: Path, split: Split) -> tuple[NDArray[np.uint8], list[int]]:
+    def _official(self, root: Path, split: Split) -> tuple[NDArray[np.uint8], list[int]]:
         pixels, labels = [], []
-        for path, row in _rows(folder, split):
-            box = _box(row, SIDE, self.crop, of=path)
+        for path, row in _rows(root, split):
             try:
                 with Image.open(path) as picture:
+                    box = tuple(float(row[column]) for column in CORNERS) if self.crop == "sign" else None
                     pixels.append(_scaled(picture.convert("RGB"), box))
-            except OSError as error:
-                raise BadFile(f"{path}: not a readable image ({error}); fetch it again") from error
-            labels.append(int(row["ClassId"]))
-        return np.stack(pixels).transpose(0, 3, 1, 2), labels
+                labels.append(int(row["ClassId"]))
+            except (OSError, KeyError, ValueError) as error:
+                raise BadFile(f"{path}: damaged image or annotation ({error}); fetch GTSRB again") from error
+        return np.stack(pixels), labels
+
+
+def _rows(root: Path, split: Split) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Each image of the official folder with its row of the annotations."""
+    folder = root / FOLDERS[split]
+    tables = sorted(folder.glob("*/GT-*.csv")) if split == "train" else [root / "gtsrb" / "GT-final_test.csv"]
+    if not tables:
+        raise BadFile(f"{folder}: has no GT-*.csv annotations beside the images; fetch GTSRB again")
+    for table in tables:
+        with table.open(newline="") as file:
+            for row in csv.DictReader(file, delimiter=";"):
+                yield (table.parent if split == "train" else folder) / row["Filename"], row
+
+
+def _cropped(pack: Pack) -> NDArray[np.uint8]:
+    """Cut the signs out of frames that are scaled already; boxes count in pixels of the unscaled frame."""
+    roi = pack.arrays["roi"].astype(np.float64)
+    boxes = roi[:, 2:] * SIDE / roi[:, [0, 1, 0, 1]]
+    frames = pack.pixels.transpose(0, 2, 3, 1)
+    return np.stack([_scaled(Image.fromarray(f), tuple(b)) for f, b in zip(frames, boxes.tolist(), strict=True)])
+
+
+def _scaled(picture: Image.Image, box: tuple[float, ...] | None) -> NDArray[np.uint8]:
+    small = picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box)  # type: ignore[arg-type]
+    return np.asarray(small).transpose(2, 0, 1)
 
 
 METHOD = Gtsrb
