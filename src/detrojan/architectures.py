@@ -210,8 +210,8 @@ def _import(place: str) -> ModuleType:
         if error.name is None or not f"{place}.".startswith(f"{error.name}."):
             raise _failed(place, error) from error
         raise UnknownName(
-            f"no module {place!r} can be imported (no {error.name!r}){_hint(place) or ':'} install it, or name its file "
-            "as path/to/file.py:callable"
+            f"no module {place!r} can be imported (no {error.name!r}){_hint(place) or ':'} install it, or name its "
+            "file as path/to/file.py:callable"
         ) from error
     except (Exception, SystemExit) as error:  # the user's code runs here
         raise _failed(place, error) from error
@@ -278,7 +278,8 @@ def _call(builder: Callable[..., Any], settings: Mapping[str, Any], spec: str) -
         raise _failed(spec, error) from error
     if not isinstance(network, nn.Module):
         raise BadArgument(
-            f"{spec} returned an object of type {type(network).__name__}, and an architecture is an nn.Module: return one"
+            f"{spec} returned an object of type {type(network).__name__}, and an architecture is an nn.Module: "
+            "return one"
         )
     return network
 

@@ -1,7 +1,8 @@
 """The bytes of a weights file: what kind it is, reading it without running anything, writing it beside and renaming.
 
 A file is recognised by its content, not by its name. Nothing here unpickles: torch files go through
-`torch.load(weights_only=True)`, which knows tensors and plain containers and refuses every other global.
+`torch.load(weights_only=True)`, which knows tensors and plain containers and refuses every other global. The one thing
+added is a single NumPy number (the accuracy that many scripts store), which a function of this file rebuilds.
 """
 
 import hashlib
@@ -15,10 +16,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from detrojan.errors import BadArgument, BadFile
 
@@ -49,7 +52,9 @@ _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
     (b"\x80", "is a plain Python pickle, and Detrojan never unpickles", _ASK),
 )
 _ONNX = re.compile(rb"\x08[\x01-\x1f](\x12|\x1a|:|B)", re.DOTALL)
-_GLOBAL = re.compile(r"(?:GLOBAL |Unsupported class |reduce for unrecognized function |but got <class ')([\w.]+)")
+_GLOBAL = re.compile(
+    r"(?:GLOBAL |Unsupported class |reduce for unrecognized function |but got <class ')([\w.]+(?:\('\w+'\))?)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,29 @@ class WeightFile:
     format: Format
     metadata: Mapping[str, str] | None
     sha256: str
+
+
+class _NumberType:
+    """Stands in for numpy.dtype while a file is read: real and integer numbers, nothing that could hold an object."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        if not re.fullmatch("[iuf][1248]|b1", code):
+            raise ValueError(f"GLOBAL numpy.dtype({code!r}) is no number")
+        self.code = code
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.code = (">" if state[1] == ">" else "<") + self.code
+
+
+def _number(kind: _NumberType, raw: bytes) -> Any:
+    return np.frombuffer(raw, kind.code)[0]
+
+
+_NUMBERS = (
+    (_NumberType, "numpy.dtype"),
+    (_number, "numpy.core.multiarray.scalar"),
+    (_number, "numpy._core.multiarray.scalar"),
+)
 
 
 def read(path: Path) -> WeightFile:
@@ -74,7 +102,8 @@ def read(path: Path) -> WeightFile:
         if kind == "safetensors":
             document, metadata = _read_safetensors(path)
             return WeightFile(document=document, format=kind, metadata=metadata, sha256=digest)
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as opened, safe_globals([*_NUMBERS]):  # not by its path, since torch goes by some suffixes
+            document = torch.load(opened, map_location="cpu", weights_only=True)
     except BadFile:
         raise
     except Exception as error:  # the readers answer damage with many types, from KeyError to OverflowError

@@ -118,7 +118,10 @@ def check_ties(state: Mapping[str, Tensor], model: nn.Module, path: Path) -> Non
     """
     first: dict[int, str] = {}
     for name, target in model.state_dict(keep_vars=True).items():
-        if name not in state or _same(state[name], state[first.setdefault(id(target), name)]):
+        if name not in state or first.setdefault(id(target), name) == name:
+            continue
+        one, other = (state[key].to(target.dtype) for key in (first[id(target)], name))
+        if torch.equal(one, other):
             continue
         raise BadWeights(
             f"{path} has different values for {first[id(target)]} and {name}, which {type(model).__name__} ties "
@@ -197,7 +200,3 @@ def _kind(tensor: Tensor) -> str:
     if tensor.is_complex():
         return "complex"
     return "floating" if tensor.is_floating_point() else "integer"
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return torch.equal(one.to(other.dtype), other)
