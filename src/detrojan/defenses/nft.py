@@ -82,7 +82,7 @@ class NFT:
         masks = Masks(model, self.placement, statistics="frozen" if frozen else "batch", where=where)
         context.execution.place(masks).train()
         floors = floors_of(masks.levels(self.count), shape=self.floor, alpha=self.alpha, beta=self.beta)
-        weight = self.regularizer / max(1.0, len(clean) / len(clean.labels.unique()))
+        weight = drift_weight(self.regularizer, len(clean), clean.num_classes)
 
         def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
             drift = torch.stack([(1 - factor).abs().sum() for factor in masks.factors]).sum()
@@ -157,6 +157,11 @@ class NFT:
 
         with torch.no_grad():
             tune(forward, None, clean, context, steps=max(1, self.steps // 10), batch=self.batch, stage="statistics")
+
+
+def drift_weight(regularizer: float, samples: int, classes: int) -> float:
+    """The weight eta / N_c of sum |1 - m|, where N_c is the number of clean samples per class, at least 1."""
+    return regularizer / max(1.0, samples / classes)
 
 
 def floors_of(levels: tuple[int, ...], *, shape: Floor, alpha: float, beta: float) -> list[float]:

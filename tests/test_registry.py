@@ -1,0 +1,50 @@
+"""Names are file names, modules are imported late, errors suggest."""
+
+import pytest
+
+from detrojan.attacks import ATTACKS
+from detrojan.defenses import DEFENSES
+from detrojan.errors import UnknownName
+from detrojan.registry import Registry
+from detrojan.tasks import TASKS
+
+
+@pytest.mark.parametrize("registry", [ATTACKS, DEFENSES, TASKS], ids=lambda r: r.kind)
+def test_every_method_is_a_frozen_dataclass_with_a_docstring(registry):
+    assert len(registry) > 0
+    for name in registry:
+        method = registry[name]
+        assert method.__doc__.strip()
+        assert method.__dataclass_params__.frozen
+        assert method() == method()
+        assert name in registry
+
+
+def test_a_typo_gets_the_nearest_name():
+    with pytest.raises(UnknownName, match="no attack 'badnet', did you mean 'badnets'"):
+        ATTACKS["badnet"]
+
+
+def test_private_files_are_no_methods():
+    assert "_checks" not in ATTACKS
+    assert "_checks" not in set(ATTACKS)
+
+
+def test_a_configured_method_passes_through():
+    attack = ATTACKS.build("badnets", size=5)
+    assert ATTACKS.build(attack) is attack
+    assert attack.size == 5
+
+
+def test_a_broken_sibling_hurts_nobody(tmp_path, monkeypatch):
+    package = tmp_path / "strange_methods"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "broken.py").write_text("raise RuntimeError('boom')")
+    (package / "fine.py").write_text("METHOD = int")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = Registry("method", "strange_methods")
+    assert list(registry) == ["broken", "fine"]
+    assert registry["fine"] is int
+    with pytest.raises(RuntimeError, match="boom"):
+        registry["broken"]

@@ -1,0 +1,80 @@
+"""The training loop learns, repeats itself bit by bit, and refuses what cannot be trained."""
+
+import pytest
+import torch
+from torch import nn
+
+from detrojan import Preprocessing, Recipe, Samples, evaluate, train, trigger
+from detrojan.attacks.badnets import BadNets
+from detrojan.data.load import load
+from detrojan.data.samples import split
+from detrojan.errors import BadArgument, BadData
+from detrojan.execution import Execution
+from detrojan.training import fit
+from detrojan.victim import backdoor_of
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, 10)
+    )
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return split(load("digits", split="train"), fraction=0.3, seed=0)
+
+
+RECIPE = Recipe(epochs=4, batch=64, learning_rate=0.05, padding=0, flip=False)
+
+
+def test_a_victim_is_accurate_and_backdoored_and_its_record_tells_its_backdoor(digits, tmp_path):
+    kept, test = digits
+    victim = train(net(), kept, attack=BadNets(size=8), poison_rate=0.15, target=3, recipe=RECIPE)
+    scores = evaluate(victim.model, test, trigger(test, victim.backdoor))
+    assert scores.acc.value > 0.9
+    assert scores.asr.value > 0.9
+    record = victim.save(tmp_path / "victim.safetensors")
+    assert backdoor_of(record) == victim.backdoor
+    assert len(victim.record["poisoned_indices"]) == round(0.15 * int((kept.labels != 3).sum()))
+    with pytest.raises(BadArgument, match="--force"):
+        victim.save(tmp_path / "victim.safetensors")
+
+
+def test_the_same_seed_trains_the_same_network(digits):
+    kept, _ = digits
+    small = kept.subset(range(128))
+    twins = [
+        train("detrojan:preact_resnet18", small, recipe=Recipe(epochs=1, batch=64), seed=4, width=2, in_channels=1)
+        for _ in range(2)
+    ]
+    first, again = (list(t.model.state_dict().values()) for t in twins)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_no_attack_means_no_poison(digits):
+    kept, _ = digits
+    victim = train(net(), kept.subset(range(64)), attack=None, recipe=Recipe(epochs=1, batch=32))
+    assert victim.backdoor is None
+    assert victim.record["poisoned_indices"] == []
+
+
+def test_divergence_is_told_with_what_to_do(digits):
+    kept, _ = digits
+    model = net()
+    with pytest.raises(BadArgument, match="lower learning rate"):
+        fit(
+            model,
+            kept,
+            preprocessing=Preprocessing(),
+            recipe=Recipe(epochs=2, learning_rate=1e30, batch=64),
+            execution=Execution.choose(model, "cpu"),
+        )
+
+
+def test_one_sample_cannot_be_trained_on():
+    model = net()
+    one = Samples(inputs=torch.zeros(1, 1, 8, 8, dtype=torch.uint8), labels=torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(BadData, match="at least two"):
+        fit(model, one, preprocessing=Preprocessing(), recipe=Recipe(), execution=Execution.choose(model, "cpu"))
