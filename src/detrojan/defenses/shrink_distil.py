@@ -1,0 +1,142 @@
+"""Shrink and distil: pull every neuron down while the victim's own answers on clean inputs are kept.
+
+Whole-neuron masks under frozen batch-norm statistics. What clean inputs need resists the pull; what only a trigger
+needs does not. Labels are not used, so a few images go as far as augmentation carries them. Found in the project's own
+first measurements.
+"""
+
+from dataclasses import dataclass, field
+from math import cos, exp, pi
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detrojan.augmentation import brightness, cutmix, mixup, pixels_of
+from detrojan.data.samples import Samples
+from detrojan.errors import BadArgument
+from detrojan.masks import Masks, Placement
+from detrojan.tuning import Context, Tuned, tune
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShrinkDistil:
+    """Minimise (information lost) + pressure x (mean mask), and steer the pressure to a stated loss of information.
+
+    Args:
+        lost: the share in (0, 1) of the victim's information about augmented clean inputs that may be lost. This says
+            how far to go, in a unit that does not depend on the network or on the number of classes.
+        steps: gradient steps; the learning rate is held for the first half and falls by a cosine in the second.
+        batch: examples a step, drawn with replacement; half are mixed by MixUp, half by CutMix.
+        learning_rate: of SGD with `momentum`.
+        temperature: of both networks' scores in the divergence.
+        pressure: at the first step; it then grows or falls by at most `gain` a step, as a logarithm.
+        gain: see `pressure`.
+        placement: where masks sit; a network without norms needs `channel`.
+    """
+
+    lost: float = 0.2
+    steps: int = 300
+    batch: int = 128
+    learning_rate: float = 0.2
+    momentum: float = 0.9
+    temperature: float = 1.0
+    pressure: float = 0.15
+    gain: float = 0.03
+    placement: Placement = "neuron"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lost < 1:
+            raise BadArgument(f"lost is a share above 0 and below 1, got {self.lost}")
+
+    def __call__(self, model: nn.Module, clean: Samples, context: Context) -> Tuned:
+        """Purify a copy of the model; labels are not read.
+
+        Raises:
+            Unsupported: the network has nothing that can carry such a mask.
+            Diverged: the loss became NaN or infinite.
+        """
+        teacher = model.eval()
+        masks = Masks(model, self.placement, statistics="frozen", dropout=False)
+        context.execution.place(masks).train()
+        steering = _Steering(target=self.lost, gain=self.gain, pressure=self.pressure)
+
+        def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+            del labels
+            views = self._views(inputs, context, generator)
+            with torch.no_grad():
+                wanted = context.task.logits(context.forward(teacher, views)) / self.temperature
+            given = context.task.logits(context.forward(masks, views)) / self.temperature
+            lost = information_lost(wanted, given)
+            pressure = steering.follow(float(lost.detach()))
+            return 2 * (lost + pressure * torch.cat(list(masks.factors)).mean())
+
+        losses = tune(
+            objective,
+            torch.optim.SGD(masks.factors, self.learning_rate, momentum=self.momentum),
+            clean,
+            context,
+            steps=self.steps,
+            batch=self.batch,
+            stage="shrink and distil",
+            learning_rate=self._rate,
+            project=masks.clamp_,
+        )
+        notes = {"information lost": round(steering.average, 4), "mean mask": round(_mean(masks), 4)}
+        return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses), notes=notes)
+
+    def _rate(self, step: int) -> float:
+        half = self.steps / 2
+        return self.learning_rate * (1 if step < half else (1 + cos(pi * (step - half) / half)) / 2)
+
+    def _views(self, inputs: Tensor, context: Context, generator: torch.Generator) -> Tensor:
+        """Clean inputs in strong disguise: crop, flip, brightness, and MixUp or CutMix; prepared for the network."""
+        cropped = pixels_of(context.task.augment(inputs, generator))
+        prepared = context.preprocessing(brightness(cropped, generator))
+        half = len(prepared) // 2
+        mixed, cut = mixup(prepared[:half], generator), cutmix(prepared[half:], generator)
+        return torch.cat([mixed.inputs, cut.inputs])
+
+
+@dataclass(slots=True)
+class _Steering:
+    """Raises the pressure while less than the target is lost, and lowers it while more is."""
+
+    target: float
+    gain: float
+    pressure: float
+    average: float = field(default=0.0)
+
+    def follow(self, lost: float) -> float:
+        self.average = 0.9 * self.average + 0.1 * lost
+        error = (self.target - self.average) / self.target
+        self.pressure *= exp(self.gain * max(-1.0, min(1.0, error)))
+        return self.pressure
+
+
+def information_lost(wanted: Tensor, given: Tensor) -> Tensor:
+    """KL(teacher || student), as a share of what the teacher's answers tell about its inputs.
+
+    Args:
+        wanted: the teacher's scores (B, K).
+        given: the student's scores (B, K), on the same inputs.
+
+    Returns:
+        A scalar: the mean divergence over the mutual information H(mean answer) - mean H(answer) of the batch. 0 is
+        the teacher itself; 1 is a student that always gives the teacher's mean answer.
+    """
+    answers = wanted.softmax(1)
+    information = _entropy(answers.mean(0)) - _entropy(answers).mean()
+    divergence = F.kl_div(given.log_softmax(1), answers, reduction="batchmean")
+    return divergence / information.clamp_min(1e-3)
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    return -torch.special.xlogy(shares, shares).sum(-1)
+
+
+def _mean(masks: Masks) -> float:
+    return float(torch.cat([factor.detach() for factor in masks.factors]).mean())
+
+
+METHOD = ShrinkDistil
