@@ -8,10 +8,10 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "detrojan"
 ROOMS = (
     "errors registry randomness settings weight_files weight_fit checkpoint execution intervals augmentation models "
-    "architectures data tasks attacks poisoning training victim placement sites masks tuning defenses purification evaluation report cli"
+    "architectures data tasks attacks poisoning training victim wrappers sites masked_layers placement masks tuning defenses purification evaluation report cli"
 ).split()
 FILES = sorted(SOURCE.rglob("*.py"))
-BLIND = ("defenses", "purification", "tuning", "masks", "sites")
+BLIND = ("defenses", "purification", "tuning", "masks", "placement", "masked_layers", "sites", "wrappers")
 SIGHT = ("attacks", "poisoning", "victim", "evaluation", "report", "cli")
 
 
