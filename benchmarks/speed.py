@@ -104,7 +104,9 @@ def measure(rounds: int) -> dict[str, object]:
             if turn:
                 seconds[variant].append(time.perf_counter() - start)
     script = [sys.executable, __file__, "--peak"]
-    bytes_of = {v: int(subprocess.run([*script, v], capture_output=True, text=True, check=True).stdout) for v in VARIANTS}
+    bytes_of = {
+        v: int(subprocess.run([*script, v], capture_output=True, text=True, check=True).stdout) for v in VARIANTS
+    }
 
     def ratio(a: str, b: str) -> list[float]:
         return sorted(x / y for x, y in zip(seconds[a], seconds[b], strict=True))
