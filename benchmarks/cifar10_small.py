@@ -270,7 +270,7 @@ def _scores(attack: str, model: torch.nn.Module | None = None) -> dict[str, floa
 def _origin() -> dict[str, str]:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
-    )  # noqa: S607
+    )
     return {
         "commit": commit.stdout.strip(),
         "date": date.today().isoformat(),

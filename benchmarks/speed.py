@@ -29,63 +29,72 @@ from detrojan.masks import Masks
 from detrojan.models.preact_resnet import preact_resnet18
 from detrojan.tuning import Meter
 
-VARIANTS = ("nft", "activations", "weights")
+Step = Callable[[], None]
 BATCH = 128
 
 
-def prepare(variant: str) -> Callable[[], None]:
-    """A function that does one step."""
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
-    model = preact_resnet18()
-    images, labels = torch.randn(BATCH, 3, 32, 32), torch.randint(10, (BATCH,))
-    generator = torch.Generator().manual_seed(0)
+    return torch.randn(BATCH, 3, 32, 32), torch.randint(10, (BATCH,))
+
+
+def weights() -> Step:
+    (images, labels), model = batch(), preact_resnet18().train()
+    device = Execution.choose(model).device
+    optimizer = torch.optim.SGD(model.to(device).parameters(), 0.01, momentum=0.9)
+
+    def step() -> None:
+        loss = F.cross_entropy(model(images.to(device)), labels.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def activations() -> Step:
+    (images, labels), model = batch(), preact_resnet18().train().requires_grad_(False)
     execution = Execution.choose(model)
-    if variant == "weights":
-        model.train().to(execution.device)
-        optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+    execution.place(model)
 
-        def step() -> None:
-            loss = F.cross_entropy(model(images.to(execution.device)), labels.to(execution.device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    def step() -> None:
+        inputs = execution.send(images).requires_grad_()
+        with execution.running():
+            outputs = model(inputs)
+        F.cross_entropy(outputs.float(), labels.to(execution.device)).backward()
 
-        return step
-    if variant == "activations":
-        execution.place(model).train().requires_grad_(False)
+    return step
 
-        def step() -> None:
-            inputs = execution.send(images).requires_grad_()
-            with execution.running():
-                outputs = model(inputs)
-            F.cross_entropy(outputs.float(), labels.to(execution.device)).backward()
 
-        return step
-    masks = Masks(model, "norm", statistics="batch")
-    del model
+def nft() -> Step:
+    (images, labels), masks = batch(), Masks(preact_resnet18(), "norm", statistics="batch")
+    execution = Execution.choose(masks)
     execution.place(masks).train()
+    generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.SGD(masks.factors, 0.05, momentum=0.95)
-    floors = [0.0] * len(masks.names)
 
     def step() -> None:
         mixed = mixup(images, generator)
         with execution.running():
             outputs = masks(execution.send(mixed.inputs))
-        targets = labels.to(outputs.device)
-        losses = F.cross_entropy(outputs.float(), targets, reduction="none")
-        partners = F.cross_entropy(outputs.float(), targets[mixed.partner.to(outputs.device)], reduction="none")
-        loss = mixed.loss(losses, partners) + 2e-5 * torch.stack([(1 - f).abs().sum() for f in masks.factors]).sum()
+        own = labels.to(execution.device)
+        losses = F.cross_entropy(outputs.float(), own, reduction="none")
+        partners = F.cross_entropy(outputs.float(), own[mixed.partner.to(own.device)], reduction="none")
+        drift = torch.stack([(1 - factor).abs().sum() for factor in masks.factors]).sum()
         optimizer.zero_grad()
-        loss.backward()
+        (mixed.loss(losses, partners) + 2e-5 * drift).backward()
         optimizer.step()
-        masks.clamp_(floors)
+        masks.clamp_(0.0, 1.0)
 
     return step
 
 
+VARIANTS: dict[str, Callable[[], Step]] = {"nft": nft, "activations": activations, "weights": weights}
+
+
 def peak(variant: str) -> int:
     """Peak bytes of two steps in this process, over what stands before the first."""
-    step = prepare(variant)
+    step = VARIANTS[variant]()
     meter = Meter().start()
     step()
     step()
@@ -93,7 +102,7 @@ def peak(variant: str) -> int:
 
 
 def measure(rounds: int) -> dict[str, object]:
-    steps = {variant: prepare(variant) for variant in VARIANTS}
+    steps = {variant: build() for variant, build in VARIANTS.items()}
     seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     for turn in range(rounds + 1):
         for variant, step in steps.items():
@@ -111,7 +120,7 @@ def measure(rounds: int) -> dict[str, object]:
     def ratio(a: str, b: str) -> list[float]:
         return sorted(x / y for x, y in zip(seconds[a], seconds[b], strict=True))
 
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "seconds (median)": {v: round(median(s), 4) for v, s in seconds.items()},
         "nft / activations (min, median, max)": [round(f(ratio("nft", "activations")), 3) for f in (min, median, max)],
