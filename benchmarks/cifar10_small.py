@@ -31,7 +31,7 @@ RUNS = HERE.parent / "runs" / "cifar10-small"
 KEPT = 5000
 CIFAR10 = Preprocessing.named("cifar10")
 ATTACKS = ("badnets", "blend")
-RECIPE = Recipe(epochs=12, small=0.6)
+RECIPE = Recipe(epochs=7, small=0.6)
 ABLATION_STEPS = 200
 ABLATIONS: dict[str, dict[str, Any]] = {
     "as is": {},
@@ -86,6 +86,7 @@ def rows() -> Iterator[Row]:
 
 def make_victims(threads: int, only: str) -> None:
     torch.set_num_threads(threads)
+    RUNS.mkdir(parents=True, exist_ok=True)
     data = load_data("cifar10", split="train")
     for attack in ATTACKS:
         path = RUNS / f"{attack}.pth"

@@ -82,7 +82,7 @@ class ShrinkDistil:
             learning_rate=self._rate,
             project=masks.clamp_,
         )
-        notes = {"information lost": round(steering.average, 4), "mean mask": round(_mean(masks), 4)}
+        notes = {"information lost": round(steering.average, 4), "pressure": round(steering.pressure, 3), "mean mask": round(_mean(masks), 4)}
         return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses), notes=notes)
 
     def _rate(self, step: int) -> float:
