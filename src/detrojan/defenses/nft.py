@@ -19,6 +19,7 @@ from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument
 from detrojan.masks import Masks, Placement
 from detrojan.tuning import Context, Objective, Tuned, tune
+from detrojan.wrappers import unwrap
 
 Augmentation = Literal["mixup", "none", "cutmix", "cutout", "randaugment", "augmix"]
 Floor = Literal["exponential", "constant", "linear", "cosine", "reciprocal", "none"]
@@ -180,7 +181,8 @@ def floors_of(levels: tuple[int, ...], *, shape: Floor, alpha: float, beta: floa
 
 def _beyond_the_stem(model: nn.Module) -> Callable[[str, nn.Module], bool]:
     """Leave out the first norm where it stands before all stages (no numbered path, as in torchvision's `bn1`)."""
-    norms = [name for name, module in model.named_modules() if "Norm" in type(module).__name__]
+    network, _ = unwrap(model)
+    norms = [name for name, module in network.named_modules() if "Norm" in type(module).__name__]
     stem = norms[0] if norms and not any(part.isdigit() for part in norms[0].split(".")) and len(norms) > 1 else None
     return lambda name, _: name != stem
 
