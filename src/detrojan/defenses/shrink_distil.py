@@ -31,6 +31,8 @@ class ShrinkDistil:
         learning_rate: of SGD with `momentum`.
         temperature: of both networks' scores in the divergence.
         pressure: at the first step; it then grows or falls by at most `gain` a step, as a logarithm.
+        most: the largest pressure. A few samples are soon known by heart, what is lost on them then says little of what
+            is lost on others, and the steering would go too far without this bound.
         gain: see `pressure`.
         placement: where masks sit; a network without norms needs `channel`.
     """
@@ -42,12 +44,15 @@ class ShrinkDistil:
     momentum: float = 0.9
     temperature: float = 1.0
     pressure: float = 0.15
+    most: float = 1.5
     gain: float = 0.03
     placement: Placement = "neuron"
 
     def __post_init__(self) -> None:
         if not 0 < self.lost < 1:
             raise BadArgument(f"lost is a share above 0 and below 1, got {self.lost}")
+        if not 0 < self.pressure <= self.most:
+            raise BadArgument(f"pressure starts above 0 and at most at {self.most}, got {self.pressure}")
 
     def __call__(self, model: nn.Module, clean: Samples, context: Context) -> Tuned:
         """Purify a copy of the model; labels are not read.
@@ -59,7 +64,7 @@ class ShrinkDistil:
         teacher = model.eval()
         masks = Masks(model, self.placement, statistics="frozen", dropout=False)
         context.execution.place(masks).train()
-        steering = _Steering(target=self.lost, gain=self.gain, pressure=self.pressure)
+        steering = _Steering(target=self.lost, gain=self.gain, most=self.most, pressure=self.pressure)
 
         def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
             del labels
@@ -104,13 +109,14 @@ class _Steering:
 
     target: float
     gain: float
+    most: float
     pressure: float
     average: float = field(default=0.0)
 
     def follow(self, lost: float) -> float:
         self.average = 0.9 * self.average + 0.1 * lost
         error = (self.target - self.average) / self.target
-        self.pressure *= exp(self.gain * max(-1.0, min(1.0, error)))
+        self.pressure = min(self.most, self.pressure * exp(self.gain * max(-1.0, min(1.0, error))))
         return self.pressure
 
 
