@@ -72,15 +72,15 @@ class Row:
 
 def rows() -> Iterator[Row]:
     """All rows, the most wanted first."""
-    for seed in range(3):
-        yield from (Row(a, "shrink_distil", n, seed) for a in ATTACKS for n in (500, 10))
-    yield from (Row(a, "neuron_masks", n, 0) for a in ATTACKS for n in (500, 10))
+    yield from (Row(a, "shrink_distil", n, 0) for a in ATTACKS for n in (500, 10))
     for seed in range(3):
         yield from (Row("badnets", "nft", n, seed) for n in (500, 10))
     yield from (Row("blend", "nft", n, 0) for n in (500, 10))
+    yield from (Row(a, "neuron_masks", n, 0) for a in ATTACKS for n in (500, 10))
     for variant, settings in ABLATIONS.items():
         yield Row("badnets", "nft", 500, 0, variant, {"steps": ABLATION_STEPS, **settings})
     for seed in (1, 2):
+        yield from (Row(a, "shrink_distil", n, seed) for a in ATTACKS for n in (500, 10))
         yield from (Row("blend", "nft", n, seed) for n in (500, 10))
 
 
