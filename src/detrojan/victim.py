@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def train(
         "architecture_settings": settings,
         "data": data.name,
         "attack": _name(attack),
-        "attack_settings": asdict(backdoor.attack) if backdoor else {},
+        "attack_settings": _settings(backdoor.attack) if backdoor else {},
         "target": target,
         "mapping": mapping,
         "pool": pool,
@@ -135,6 +135,10 @@ def backdoor_of(path: Path | str) -> Backdoor | None:
         raise BadFile(
             f"{path} is no record of a victim ({error!r}); give the .json that `detrojan train` wrote"
         ) from error
+
+
+def _settings(attack: Any) -> dict[str, Any]:
+    return asdict(attack) if is_dataclass(attack) and not isinstance(attack, type) else {}
 
 
 def _name(attack: Any) -> str | None:
