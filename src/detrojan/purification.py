@@ -217,8 +217,8 @@ def _failed(before: Tensor, samples: Samples, reason: str, *, weak: bool) -> Ver
 def _sentence(lost: Estimate, tolerance: float, *, finite: bool, weak: bool) -> str:
     if not finite:
         return "The purified model gives NaN or infinite scores; the victim is returned unchanged."
-    where = "the samples that were tuned on, since too few were given to hold any back" if weak else "held-out samples"
-    figures = f"clean accuracy lost {lost}, judged on {lost.count} {where}"
+    judged = f"the {lost.count} samples that were tuned on, since too few were given to hold any back"
+    figures = f"clean accuracy lost {lost}, judged on {judged if weak else f'{lost.count} held-out samples'}"
     if lost.value > tolerance:
         return (
             f"Too much was lost: {figures}; {100 * tolerance:.0f} points are tolerated. "

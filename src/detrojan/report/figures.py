@@ -1,16 +1,18 @@
 """The page's figures as inline SVG, and its pictures as data URIs.
 
-Figures are drawn at the size, in pixels, at which they are shown, in stand-in colours that become CSS variables of the page, so
-that they follow its light or dark scheme. The same input gives the same bytes.
+Figures are drawn at the size, in pixels, at which they are shown, in stand-in colours that become CSS variables of the
+page, so that they follow its light or dark scheme. The same input gives the same bytes.
 """
 
 import base64
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import matplotlib
+import numpy as np
 import torch
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -37,15 +39,14 @@ _TEXT = 12.0
 
 def loss(losses: Sequence[float], *, width: int) -> Markup:
     """The loss of each step, faint, under its running mean; `width` in pixels."""
-    values = torch.tensor(losses, dtype=torch.float64)
-    steps = torch.arange(1, len(values) + 1)
-    window = max(1, len(values) // 25)
-    padded = torch.cat([values[:1].expand(window - 1), values])
+    values, steps = np.array(losses), np.arange(1, len(losses) + 1)
+    starts = np.maximum(steps - max(5, len(losses) // 25), 0)
+    sums = np.concatenate([[0.0], values.cumsum()])
     with _canvas(width, 220, left=44, bottom=42) as (figure, axes):
         axes.plot(steps, values, color=_ACCENT, alpha=0.3, linewidth=1, marker="o" if len(values) == 1 else "")
-        axes.plot(steps, padded.unfold(0, window, 1).mean(1), color=_ACCENT, linewidth=2)
+        axes.plot(steps, (sums[steps] - sums[starts]) / (steps - starts), color=_ACCENT, linewidth=2)
         axes.set_xlim(1, max(2, len(values)))
-        axes.set_ylim(bottom=min(0.0, float(values.nan_to_num(0.0, 0.0, 0.0).min())))
+        axes.set_ylim(bottom=min(0.0, float(values.min())))
         axes.xaxis.set_major_locator(MaxNLocator(5 if width < 500 else 9, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.set_xlabel("step")
@@ -53,20 +54,22 @@ def loss(losses: Sequence[float], *, width: int) -> Markup:
 
 
 def cut(masks: Mapping[str, Tensor], *, width: int) -> Markup:
-    """The share of each layer's factors that are below 0.99, in shades by strength, from the first layer to the last."""
-    below = torch.tensor([[share(mask, band[0]) for band in BANDS] for mask in masks.values()], dtype=torch.float64)
-    count, places = len(below), torch.arange(1, len(below) + 1)
+    """The share of each layer's factors below 0.99, in shades by strength, from the first layer to the last."""
+    below = np.array([[100 * share(mask, end) for end, _, _ in BANDS] for mask in masks.values()])
+    count, places = len(below), range(1, len(below) + 1)
     with _canvas(width, 220, left=44, bottom=42) as (figure, axes):
-        bottom = torch.zeros(count, dtype=torch.float64)
+        bottom = np.zeros(count)
+        axes.bar(places, below[:, -1], 0.72, color=_PAPER, linewidth=0)
         for (_, opacity, _), top in zip(BANDS, below.T, strict=True):
-            axes.bar(places, 100 * (top - bottom), 0.72, 100 * bottom, color=_ACCENT, alpha=opacity, linewidth=0)
+            axes.bar(places, top - bottom, 0.72, bottom, color=_ACCENT, alpha=opacity, linewidth=0)
             bottom = top
         slack = max(0.0, (12 - count) / 2)
         axes.set_xlim(0.4 - slack, count + 0.6 + slack)
-        axes.set_ylim(0, min(100.0, max(5.0, 115 * float(below.max()))))
+        axes.set_ylim(0, min(100.0, max(5.0, 1.15 * float(below.max()))))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
-        axes.set_xticks([n for n in MaxNLocator(6 if width < 500 else 12, integer=True).tick_values(1, count) if 1 <= n <= count])
+        ticks = MaxNLocator(6 if width < 500 else 12, integer=True).tick_values(1, count)
+        axes.set_xticks([tick for tick in ticks if 1 <= tick <= count])
         axes.set_xlabel("layer, from input to output")
         return _svg(figure, f"cut{width}", "Share of each layer that was weakened or removed")
 
@@ -83,7 +86,7 @@ def per_class(
     """Accuracy by class, before (ring) and after (dot): named rows, or columns by loss where there are many classes."""
     labels = sorted(before.keys() & after.keys())
     if len(labels) > MANY_CLASSES:
-        labels.sort(key=lambda label: (after[label].value - before[label].value, label))
+        labels.sort(key=lambda label: (round(after[label].value - before[label].value, 6), after[label].value, label))
     ends = [(100 * before[label].value, 100 * after[label].value) for label in labels]
     draw = _columns if len(labels) > MANY_CLASSES else _rows
     return draw(ends, [_short(names.get(label, f"class {label}")) for label in labels], width)
@@ -91,14 +94,14 @@ def per_class(
 
 def _rows(ends: list[tuple[float, float]], names: list[str], width: int) -> Markup:
     places, pitch = range(len(ends)), 22 if len(ends) <= 20 else 17
-    left = 14 + 6.6 * max(len(name) for name in names)
+    left = 14 + 6.6 * max(sum(2 if ord(letter) > 0x2E7F else 1 for letter in name) for name in names)
     with _canvas(width, pitch * len(ends) + 44, left=left, bottom=28) as (figure, axes):
         axes.hlines(places, *zip(*ends, strict=True), color=_ACCENT, alpha=0.35, linewidth=3)
         axes.scatter([b for b, _ in ends], places, s=42, facecolor=_PAPER, edgecolor=_MUTED, linewidth=1.5, zorder=3)
         axes.scatter([a for _, a in ends], places, s=26, color=_ACCENT, linewidth=0, zorder=4)
         axes.set_ylim(len(ends) - 0.4, -0.6)
         axes.set_yticks(places, names, parse_math=False)
-        _percent(axes, "x")
+        _percent(axes, "x", min(map(min, ends)))
         return _svg(figure, f"classes{width}", "Accuracy by class, before and after")
 
 
@@ -106,12 +109,14 @@ def _columns(ends: list[tuple[float, float]], names: list[str], width: int) -> M
     places, size = range(1, len(ends) + 1), max(1.5, min(5.0, 0.55 * width / len(ends)))
     with _canvas(width, 240, left=44, bottom=42) as (figure, axes):
         axes.vlines(places, *zip(*ends, strict=True), color=_ACCENT, alpha=0.35, linewidth=size / 2)
-        axes.scatter(places, [b for b, _ in ends], s=size**2, facecolor="none", edgecolor=_MUTED, linewidth=0.8, zorder=3)
+        axes.scatter(
+            places, [b for b, _ in ends], s=size**2, facecolor="none", edgecolor=_MUTED, linewidth=0.8, zorder=3
+        )
         axes.scatter(places, [a for _, a in ends], s=size**2, color=_ACCENT, linewidth=0, zorder=4)
         axes.set_xlim(0, len(ends) + 1)
         axes.set_xticks([1, len(ends)], ["1", str(len(ends))])
         axes.set_xlabel("classes, those that lost most first")
-        _percent(axes, "y")
+        _percent(axes, "y", min(map(min, ends)))
         return _svg(figure, f"classes{width}", f"Accuracy of {len(names)} classes, before and after")
 
 
@@ -130,7 +135,8 @@ def picture(image: Tensor, *, low: float = 0.0, high: float = 1.0) -> str:
 @contextmanager
 def _canvas(width: int, height: float, *, left: float, bottom: float) -> Iterator[tuple[Figure, Axes]]:
     """Axes with margins in pixels and light grid lines, whatever the user's matplotlibrc says."""
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the browser has the letters that matplotlib's own font lacks
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "detrojan", "font.size": _TEXT})
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
@@ -146,11 +152,14 @@ def _canvas(width: int, height: float, *, left: float, bottom: float) -> Iterato
         yield figure, axes
 
 
-def _percent(axes: Axes, side: str) -> None:
-    """An axis from 0 to 100 %, the only one with grid lines."""
+def _percent(axes: Axes, side: str, lowest: float) -> None:
+    """An axis from a round number below the lowest value to 100 %, the only one with grid lines."""
+    start = 0 if lowest < 50 else 50 if lowest < 80 else 80
+    margin = 0.03 * (100 - start)
+    (axes.set_xlim if side == "x" else axes.set_ylim)(start - margin, 100 + margin)
     axis = axes.xaxis if side == "x" else axes.yaxis
-    (axes.set_xlim if side == "x" else axes.set_ylim)(-3, 103)
-    axis.set_ticks([0, 25, 50, 75, 100], ["0 %", "25", "50", "75", "100 %"])
+    axis.set_ticks(range(start, 101, {0: 25, 50: 10, 80: 5}[start]))
+    axis.set_major_formatter(lambda value, _: f"{value:g} %")
     axes.grid(visible=False)
     axis.grid(visible=True, color=_LINE, linewidth=1)
 
@@ -164,8 +173,8 @@ def _svg(figure: Figure, name: str, title: str) -> Markup:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = text.replace("xlink:href", "href")
+    text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r">\s+<", ">\n<", text.replace("xlink:href", "href"))
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)

@@ -1,0 +1,301 @@
+"""The report: what a purification did, cost and allows to conclude, as one HTML page that needs nothing else."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from torch import Tensor
+
+import detrojan
+from detrojan.data.samples import Samples
+from detrojan.evaluation.protocol import Scores, der
+from detrojan.intervals import Estimate
+from detrojan.purification import Result
+from detrojan.report import figures, formats
+from detrojan.weight_files import check_target
+
+WIDTHS = {"wide": 760, "narrow": 330}
+"""Each figure is drawn twice, at these widths in pixels, and the page shows the one that fits the screen."""
+PICTURES = 10
+LISTED = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One purification among several, as a row of the page's table; what was not measured is None."""
+
+    label: str
+    seconds: float
+    accepted: bool
+    acc_before: Estimate | None = None
+    acc_after: Estimate | None = None
+    asr_before: Estimate | None = None
+    asr_after: Estimate | None = None
+    ra_before: Estimate | None = None
+    ra_after: Estimate | None = None
+
+    @classmethod
+    def of(cls, label: str, result: Result, *, before: Scores | None = None, after: Scores | None = None) -> "Run":
+        """The row of a result and of its scores."""
+        return cls(
+            label=label,
+            seconds=result.cost.seconds,
+            accepted=result.verdict.accepted,
+            acc_before=before.acc if before else None,
+            acc_after=after.acc if after else None,
+            asr_before=before.asr if before else None,
+            asr_after=after.asr if after else None,
+            ra_before=before.ra if before else None,
+            ra_after=after.ra if after else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of the before/after table; `percent` is False for a score that is no share."""
+
+    name: str
+    hint: str = ""
+    before: Estimate | None = None
+    after: Estimate | None = None
+    change: Estimate | float | None = None
+    percent: bool = True
+
+
+def write(
+    result: Result,
+    path: Path,
+    *,
+    force: bool = False,
+    title: str = "",
+    before: Scores | None = None,
+    after: Scores | None = None,
+    triggered_examples: Tensor | None = None,
+    hashes: Mapping[str, str] | None = None,
+    command: str = "",
+    rows: Sequence[Run] = (),
+) -> Path:
+    """Write the page beside its place, then rename it into place; returns the path.
+
+    Args:
+        result: what `purify` returned.
+        path: the file to write, `.html` by custom.
+        force: replace a file that is there.
+        title: the page's heading.
+        before: scores of the victim on a test set, with or without a known trigger.
+        after: scores of the returned model on the same test set.
+        triggered_examples: images (N, C, H, W) that carry the trigger; the first ten are shown.
+        hashes: SHA-256 by what it is of, such as `{"input": ..., "output": ...}`.
+        command: the command line that makes this page again.
+        rows: several purifications to show in one table.
+
+    Raises:
+        BadArgument: the path exists and `force` is not given, or its folder does not exist.
+        BadData: `before` and `after` are of different test samples.
+    """
+    check_target(path, force=force)
+    page = render(
+        result,
+        title=title,
+        before=before,
+        after=after,
+        triggered_examples=triggered_examples,
+        hashes=hashes,
+        command=command,
+        rows=rows,
+    )
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_text(page, encoding="utf-8", errors="replace")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def render(
+    result: Result,
+    *,
+    title: str = "",
+    before: Scores | None = None,
+    after: Scores | None = None,
+    triggered_examples: Tensor | None = None,
+    hashes: Mapping[str, str] | None = None,
+    command: str = "",
+    rows: Sequence[Run] = (),
+) -> str:
+    """The page as text; arguments as in `write`. The same arguments give the same text on one machine."""
+    losses = [value for value in result.losses if isfinite(value)]
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title or "Purification report",
+            result=result,
+            attempted=_attempted(result),
+            before=before,
+            after=after,
+            groups=_groups(result, before, after),
+            rows=rows,
+            cut=_cut(result.masks),
+            bands=figures.BANDS,
+            loss=_both(figures.loss, losses) if losses else None,
+            classes=_classes(result, before, after),
+            strips=_strips(result.clean, triggered_examples),
+            hashes=hashes or {},
+            command=command,
+            versions={
+                "detrojan": detrojan.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= formats.FILTERS
+    return environment
+
+
+def _attempted(result: Result) -> bool:
+    """Whether a purified network was there to be judged: an attempt that diverged leaves none, and changes no label."""
+    return result.verdict.accepted or result.verdict.agreement.value < 1
+
+
+def _groups(result: Result, before: Scores | None, after: Scores | None) -> list[tuple[str, list[Line]]]:
+    """The before/after table: heading and lines of the verdict's samples, and of the test set where there is one."""
+    verdict = result.verdict
+    judged = "Clean samples that were tuned on" if verdict.weak else "Held-out clean samples"
+    attempt, returned = ("", "") if verdict.accepted else (": the attempt", ": the model returned")
+    lines = [Line(name="Clean accuracy", before=verdict.before)]
+    if _attempted(result):
+        lines = [
+            Line(name="Clean accuracy", before=verdict.before, after=verdict.after, change=_negative(verdict.lost)),
+            Line(name="Same label", hint="given by both networks", after=verdict.agreement),
+        ]
+    groups = [(f"{judged} ({verdict.before.count:,}){attempt if _attempted(result) else ''}", lines)]
+    some = before or after
+    if some is not None:
+        groups.append((f"Test set ({some.acc.count:,}){returned}", _scored(before, after)))
+    return groups
+
+
+def _scored(before: Scores | None, after: Scores | None) -> list[Line]:
+    names = {
+        "acc": ("ACC", "clean accuracy"),
+        "asr": ("ASR", "attack success rate"),
+        "ra": ("RA", "robust accuracy, under the trigger"),
+    }
+    lines = []
+    for field, (name, hint) in names.items():
+        old, new = getattr(before, field, None), getattr(after, field, None)
+        if old is not None or new is not None:
+            change = new.value - old.value if old is not None and new is not None else None
+            lines.append(Line(name=name, hint=hint, before=old, after=new, change=change))
+    if before is not None and after is not None and before.fooled is not None and after.fooled is not None:
+        rating = der(before, after)
+        lines.append(
+            Line(name="DER", hint="defense effectiveness, 0.5 is none, 1 is full", after=rating, percent=False)
+        )
+    return lines
+
+
+def _negative(lost: Estimate) -> Estimate:
+    return Estimate(value=-lost.value, low=-lost.high, high=-lost.low, count=lost.count)
+
+
+def _both(draw: Any, *data: Any) -> dict[str, Any]:
+    return {name: draw(*data, width=width) for name, width in WIDTHS.items()}
+
+
+def _cut(masks: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """The figure, the shares over all factors, and the layers that lost most; None without masks."""
+    flat = {name: mask.detach().float().flatten().cpu() for name, mask in masks.items() if mask.numel()}
+    if not flat:
+        return None
+    every = torch.cat(list(flat.values()))
+    layers: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "count": len(mask),
+            "pruned": figures.share(mask, figures.PRUNED),
+            "intact": 1 - figures.share(mask, figures.INTACT),
+            "mean": float(mask.mean()),
+        }
+        for name, mask in flat.items()
+    ]
+    most = sorted(layers, key=lambda layer: layer["mean"])[:LISTED]
+    return {
+        "figures": _both(figures.cut, flat),
+        "count": len(every),
+        "layers": len(flat),
+        "pruned": figures.share(every, figures.PRUNED),
+        "intact": 1 - figures.share(every, figures.INTACT),
+        "most": [layer for layer in most if layer["mean"] < figures.INTACT],
+    }
+
+
+def _classes(result: Result, before: Scores | None, after: Scores | None) -> dict[str, Any] | None:
+    """Accuracy by class, on the test set where it was scored before and after, else on the verdict's samples."""
+    old, new = result.verdict.per_class_before, result.verdict.per_class_after
+    tested = before is not None and after is not None
+    if before is not None and after is not None:
+        old, new = before.per_class, after.per_class
+    labels = sorted(old.keys() & new.keys())
+    if not labels or not (tested or _attempted(result)):
+        return None
+    names = {label: _class_name(result.clean, label) for label in labels}
+    lost = sorted((new[label].value - old[label].value, label) for label in labels)
+    counts = [new[label].count for label in labels]
+    return {
+        "figures": _both(figures.per_class, old, new, names),
+        "tested": tested,
+        "fewest": min(counts),
+        "most": max(counts),
+        "worst": [(names[n], old[n], new[n]) for change, n in lost[:LISTED] if change < 0],
+        "unnamed": len(labels) > figures.MANY_CLASSES,
+    }
+
+
+def _strips(clean: Samples, triggered: Tensor | None) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Rows of (picture, caption), with a heading each: one clean sample a class, and the triggered ones."""
+    strips = []
+    if _are_images(clean.inputs):
+        first = [int((clean.labels == label).nonzero()[0]) for label in sorted(set(clean.labels.tolist()))[:PICTURES]]
+        captions = [_class_name(clean, int(clean.labels[n])) for n in first]
+        strips.append(("Clean", list(zip(_pictures(clean.inputs[first]), captions, strict=True))))
+    if triggered is not None and _are_images(triggered):
+        strips.append(("With the trigger", [(uri, "") for uri in _pictures(triggered[:PICTURES])]))
+    return strips
+
+
+def _are_images(inputs: Tensor) -> bool:
+    return inputs.ndim == 4 and inputs.shape[1] in (1, 3) and len(inputs) > 0
+
+
+def _pictures(images: Tensor) -> list[str]:
+    """Data URIs; floats beyond [0, 1] are model inputs, scaled from the strip's smallest to its largest value."""
+    low, high = (float(v) for v in images.float().aminmax())
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    return [figures.picture(image, low=low, high=high) for image in images]
+
+
+def _class_name(samples: Samples, label: int) -> str:
+    """The name, without the control characters and half letters that a folder's name may hold."""
+    name = samples.class_names[label] if label < len(samples.class_names) else f"class {label}"
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
