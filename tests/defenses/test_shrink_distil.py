@@ -61,7 +61,7 @@ def test_a_student_that_only_knows_the_mean_answer_has_lost_everything():
 
 @pytest.mark.parametrize("lost", [0.1, 0.4])
 def test_the_loss_of_information_is_steered_to_its_target(victim, clean, lost):
-    tuned = ShrinkDistil(lost=lost, steps=250, batch=32)(victim, clean, context(victim))
+    tuned = ShrinkDistil(lost=lost, optimism=0, steps=250, batch=32)(victim, clean, context(victim))
     assert tuned.notes["information lost"] == pytest.approx(lost, rel=0.5)
     assert tuned.notes["mean mask"] < 0.98
 
@@ -69,6 +69,12 @@ def test_the_loss_of_information_is_steered_to_its_target(victim, clean, lost):
 def test_more_may_be_lost_more_is_shrunk(victim, clean):
     little, much = (ShrinkDistil(lost=x, steps=150, batch=32)(victim, clean, context(victim)) for x in (0.05, 0.6))
     assert much.notes["mean mask"] < little.notes["mean mask"]
+
+
+def test_fewer_samples_are_given_a_lower_target(victim, clean):
+    few = clean.subset(range(8))
+    plain, careful = (ShrinkDistil(optimism=o, steps=150, batch=32)(victim, few, context(victim)) for o in (0, 10))
+    assert careful.notes["information lost"] < plain.notes["information lost"]
 
 
 def test_labels_are_not_read(victim, clean):

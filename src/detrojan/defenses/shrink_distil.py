@@ -26,18 +26,20 @@ class ShrinkDistil:
     Args:
         lost: the share in (0, 1) of the victim's information about augmented clean inputs that may be lost. This says
             how far to go, in a unit that does not depend on the network or on the number of classes.
+        optimism: with N clean samples the target is `lost` x N / (N + optimism). Samples that are tuned on lose less
+            than others do, the more so the fewer they are.
         steps: gradient steps; the learning rate is held for the first half and falls by a cosine in the second.
         batch: examples a step, drawn with replacement; half are mixed by MixUp, half by CutMix.
         learning_rate: of SGD with `momentum`.
         temperature: of both networks' scores in the divergence.
         pressure: at the first step; it then grows or falls by at most `gain` a step, as a logarithm.
-        most: the largest pressure. A few samples are soon known by heart, what is lost on them then says little of what
-            is lost on others, and the steering would go too far without this bound.
+        most: the largest pressure.
         gain: see `pressure`.
         placement: where masks sit; a network without norms needs `channel`.
     """
 
     lost: float = 0.2
+    optimism: float = 10.0
     steps: int = 300
     batch: int = 128
     learning_rate: float = 0.2
@@ -51,6 +53,8 @@ class ShrinkDistil:
     def __post_init__(self) -> None:
         if not 0 < self.lost < 1:
             raise BadArgument(f"lost is a share above 0 and below 1, got {self.lost}")
+        if self.optimism < 0:
+            raise BadArgument(f"optimism is a number of samples, at least 0, got {self.optimism}")
         if not 0 < self.pressure <= self.most:
             raise BadArgument(f"pressure starts above 0 and at most at {self.most}, got {self.pressure}")
 
@@ -64,7 +68,8 @@ class ShrinkDistil:
         teacher = model.eval()
         masks = Masks(model, self.placement, statistics="frozen", dropout=False)
         context.execution.place(masks).train()
-        steering = _Steering(target=self.lost, gain=self.gain, most=self.most, pressure=self.pressure)
+        target = self.lost * len(clean) / (len(clean) + self.optimism)
+        steering = _Steering(target=target, gain=self.gain, most=self.most, pressure=self.pressure)
 
         def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
             del labels
@@ -87,7 +92,11 @@ class ShrinkDistil:
             learning_rate=self._rate,
             project=masks.clamp_,
         )
-        notes = {"information lost": round(steering.average, 4), "pressure": round(steering.pressure, 3), "mean mask": round(_mean(masks), 4)}
+        notes = {
+            "information lost": round(steering.average, 4),
+            "pressure": round(steering.pressure, 3),
+            "mean mask": round(_mean(masks), 4),
+        }
         return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses), notes=notes)
 
     def _rate(self, step: int) -> float:
