@@ -6,10 +6,37 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "detrojan"
-ROOMS = (
-    "errors registry randomness settings weight_files weight_fit checkpoint execution intervals augmentation models "
-    "architectures data tasks attacks poisoning training victim wrappers sites masked_layers placement masks tuning defenses purification evaluation report cli"
-).split()
+ROOMS = [
+    "errors",
+    "registry",
+    "randomness",
+    "settings",
+    "weight_files",
+    "weight_fit",
+    "checkpoint",
+    "execution",
+    "intervals",
+    "augmentation",
+    "models",
+    "architectures",
+    "data",
+    "tasks",
+    "attacks",
+    "poisoning",
+    "training",
+    "victim",
+    "wrappers",
+    "sites",
+    "masked_layers",
+    "placement",
+    "masks",
+    "tuning",
+    "defenses",
+    "purification",
+    "evaluation",
+    "report",
+    "cli",
+]
 FILES = sorted(SOURCE.rglob("*.py"))
 BLIND = ("defenses", "purification", "tuning", "masks", "placement", "masked_layers", "sites", "wrappers")
 SIGHT = ("attacks", "poisoning", "victim", "evaluation", "report", "cli")
@@ -86,5 +113,7 @@ def test_the_oracle_test_itself_would_see_a_breach():
 def test_defenses_name_no_test_split():
     for path in (SOURCE / "defenses").glob("*.py"):
         names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
-        arguments = {a.arg for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.arguments) for a in n.args}
+        arguments = {
+            a.arg for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.arguments) for a in n.args
+        }
         assert not {n for n in names | arguments if "trigger" in n or "asr" in n.split("_") or n.startswith("test")}

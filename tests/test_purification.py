@@ -9,7 +9,7 @@ from torch import nn
 
 from detrojan import purify
 from detrojan.data.samples import Samples
-from detrojan.errors import BadArgument, BadData, BadWeights, Unsupported, UnknownName
+from detrojan.errors import BadArgument, BadData, BadWeights, UnknownName, Unsupported
 from detrojan.tuning import Tuned
 
 

@@ -21,12 +21,12 @@ _HOMES: dict[str, str] = {
     "evaluate": "detrojan.evaluation.protocol",
     "der": "detrojan.evaluation.protocol",
     "load_data": "detrojan.data.load",
-    "purify": "detrojan.purify",
+    "purify": "detrojan.purification",
     "train": "detrojan.victim",
     "trigger": "detrojan.poisoning",
 }
 
-__all__ = [*sorted(_HOMES), "__version__"]  # noqa: F822 - resolved by __getattr__
+__all__ = [*sorted(_HOMES), "__version__"]
 
 
 def __getattr__(name: str) -> Any:

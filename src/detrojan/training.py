@@ -104,7 +104,10 @@ def fit(
                 if on_step is not None:
                     on_step(
                         Step(
-                            index=epoch * per_epoch + len(epoch_losses), total=total, loss=float(loss.detach()), stage="training"
+                            index=epoch * per_epoch + len(epoch_losses),
+                            total=total,
+                            loss=float(loss.detach()),
+                            stage="training",
                         )
                     )
             losses.append(float(torch.stack(epoch_losses).mean()))

@@ -37,7 +37,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 for _verb, _sentence in VERBS.items():
-    app.command(f"detrojan.cli.{_verb}:{_verb}", name=_verb, help=_sentence, sort_key=list(VERBS).index(_verb))
+    app.command(f"detrojan.cli.verbs.{_verb}:run", name=_verb, help=_sentence, sort_key=list(VERBS).index(_verb))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

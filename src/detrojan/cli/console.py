@@ -7,17 +7,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from detrojan.training import OnStep, Step
 
 PLAIN_WIDTH = 120
@@ -45,6 +42,10 @@ class Screen:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, text: int = 1) -> None:
         """A table whose first `text` columns are words, to the left, and whose others are figures, to the right."""
+        from rich import box  # these take a tenth of a second, which --help need not wait for
+        from rich.table import Table
+
+        self._results.print()
         table = Table(title=title, title_justify="left", title_style="bold", box=box.ROUNDED, header_style="bold")
         for index, column in enumerate(columns):
             table.add_column(column, justify="left" if index < text else "right", overflow="fold")
@@ -60,6 +61,15 @@ class Screen:
             yield log
             log.flush()
             return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -81,7 +91,7 @@ class Screen:
 class _Bars:
     """A rich bar for each stage, the finished ones kept above."""
 
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: "Progress") -> None:
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
 
@@ -116,7 +126,9 @@ class _Log:
 
 def complain(sentence: str) -> None:
     """Tell of a failure on stderr, in one sentence."""
-    _console(stderr=True).print(Text("error: ", style="bold red").append(sentence, style="not bold default"), soft_wrap=True)
+    _console(stderr=True).print(
+        Text("error: ", style="bold red").append(sentence, style="not bold default"), soft_wrap=True
+    )
 
 
 def plain(value: Any) -> Any:

@@ -31,7 +31,9 @@ def explain(error: BaseException) -> Failure:
     if isinstance(error, DetrojanError):
         return Failure(USAGE if isinstance(error, BadArgument | UnknownName) else FAILED, text)
     if isinstance(error, MemoryError) or any(sign in text for sign in _MEMORY):
-        return Failure(FAILED, "The memory is full; give fewer samples, a smaller batch, or --device cpu. Nothing was lost.")
+        return Failure(
+            FAILED, "The memory is full; give fewer samples, a smaller batch, or --device cpu. Nothing was lost."
+        )
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(sign in text for sign in _FULL):
         return Failure(FAILED, "The disk is full; make room or write elsewhere. What was half written is removed.")
     if isinstance(error, OSError) and error.strerror:

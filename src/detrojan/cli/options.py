@@ -22,8 +22,7 @@ class Network:
     """Which network the weights belong to."""
 
     arch: str
-    """The architecture: torchvision:resnet18, timm:NAME, hf:FOLDER, detrojan:NAME, package.module:callable or
-    file.py:callable. The last two run the code that they name."""
+    """The architecture: a name of `detrojan list architectures`, such as torchvision:resnet18, or file.py:callable."""
     arch_arg: Pairs = ()
     """Settings of the architecture, such as num_classes=10."""
 
@@ -34,7 +33,7 @@ class Images:
     """How stored images are found and become a network's input."""
 
     preprocess: str | None = None
-    """What the network was trained with: a preset's name, or mean=...,std=... ; default: pixels scaled to [0, 1]."""
+    """How pixels become inputs: none, cifar10, gtsrb, imagenet, timm:NAME, or mean=.5,.5,.5;std=.2,.2,.2;size=32."""
     size: Annotated[int | None, Parameter(name="--size")] = None
     """Resize the images to this side, in pixels."""
     data_root: Path | None = None

@@ -1,0 +1,97 @@
+"""From options to what the package's calls take: a network, samples, preprocessing, a backdoor."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detrojan.cli.options import Images, Network, Split, Trigger
+from detrojan.errors import BadArgument
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from detrojan.checkpoint import Checkpoint
+    from detrojan.data.preprocessing import Preprocessing
+    from detrojan.data.samples import Samples
+    from detrojan.poisoning import Backdoor
+
+
+def build(network: Network) -> "nn.Module":
+    """The network of `--arch`, with fresh weights."""
+    from detrojan import architectures
+
+    return architectures.build(network.arch, **architectures.parse_settings(network.arch_arg))
+
+
+def load(path: Path, network: Network) -> "tuple[nn.Module, Checkpoint]":
+    """The network of `--arch` with the weights of a file; the file is read first, since it is the likelier mistake."""
+    from detrojan import checkpoint
+
+    found = checkpoint.read(path)
+    return checkpoint.load_into(build(network), found), found
+
+
+def samples(source: str, images: Images, *, split: Split) -> "Samples":
+    """The samples of a folder, a file or a named data set."""
+    from detrojan.data.load import load as load_samples
+
+    return load_samples(source, split=split, root=images.data_root, size=images.size)
+
+
+def preprocessing(images: Images) -> "Preprocessing | None":
+    """What `--preprocess` says."""
+    from detrojan.data.preprocessing import Preprocessing
+
+    return None if images.preprocess is None else Preprocessing.parse(images.preprocess)
+
+
+def clean_part(
+    found: "Samples", *, first: int | None, count: int | None, per_class: int | None, seed: int
+) -> "Samples":
+    """The clean samples to purify with: all of them, or as many as the options say, spread over the classes."""
+    from detrojan.data.samples import sample
+
+    if count is not None and per_class is not None:
+        raise BadArgument("--clean-count and --per-class exclude each other; give the number in all or by class")
+    if first is not None:
+        found = _first(found, first)
+    if count is None and per_class is None:
+        return found
+    return sample(found, count=count, per_class=per_class, seed=seed)[0]
+
+
+def without_first(found: "Samples", kept: int) -> "Samples":
+    """The samples that a victim may see when the first `kept` are the defender's."""
+    if not 0 <= kept < len(found) - 1:
+        raise BadArgument(f"--keep must lie between 0 and {len(found) - 2}, for {found.name} has {len(found)} samples")
+    return found.subset(range(kept, len(found)))
+
+
+def configured(registry: Any, name: str, pairs: tuple[str, ...], *, flag: str) -> Any:
+    """A method of a registry with settings from `key=value` texts."""
+    from detrojan.settings import configured as with_settings
+
+    return with_settings(registry[name], pairs, flag=flag)
+
+
+def backdoor(trigger: Trigger, victim: Path | None) -> "Backdoor | None":
+    """The backdoor that `--attack` or a victim's record tells of."""
+    from detrojan.attacks import ATTACKS
+    from detrojan.poisoning import Backdoor
+    from detrojan.victim import backdoor_of
+
+    if victim is not None:
+        if trigger.attack is not None or trigger.attack_arg:
+            raise BadArgument("--attack and --victim exclude each other; the victim's record names its attack")
+        return backdoor_of(victim)
+    if trigger.attack is None:
+        if trigger.attack_arg:
+            raise BadArgument("--attack-arg needs --attack")
+        return None
+    attack = configured(ATTACKS, trigger.attack, trigger.attack_arg, flag="--attack-arg")
+    return Backdoor(attack=attack, target=trigger.target, mapping=trigger.mapping)
+
+
+def _first(found: "Samples", count: int) -> "Samples":
+    if not 1 <= count <= len(found):
+        raise BadArgument(f"--first must lie between 1 and {len(found)}, the number of samples of {found.name}")
+    return found.subset(range(count))

@@ -1,0 +1,194 @@
+"""`detrojan purify`: a suspect weights file in, the same file without the backdoor out."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from detrojan.cli import outputs, reading
+from detrojan.cli.console import Screen, percent, size
+from detrojan.cli.failures import DONE, REJECTED
+from detrojan.cli.options import IMAGES, RUNNING, Flag, Images, Network, Pairs, Running, Split
+from detrojan.errors import BadArgument
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from detrojan.checkpoint import Checkpoint
+    from detrojan.data.samples import Samples
+    from detrojan.purification import Result
+
+
+def run(
+    model: Path,
+    /,
+    *,
+    network: Network,
+    clean: str,
+    clean_count: int | None = None,
+    per_class: int | None = None,
+    first: int | None = None,
+    split: Split = "train",
+    task: str = "image",
+    no_flip: Flag = False,
+    method: str = "nft",
+    settings: Annotated[Pairs, Parameter(name="--set")] = (),
+    tolerance: float = 0.1,
+    images: Images = IMAGES,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    report: Path | None = None,
+    force: Flag = False,
+    running: Running = RUNNING,
+) -> int:
+    """Remove a backdoor from a network with a few clean samples.
+
+    The file is read without running anything from it, and what is written has its format, keys and dtypes. Where too
+    much clean accuracy would be lost, nothing is written and the exit code is 3.
+
+    Args:
+        model: The suspect weights: .safetensors, .pt, .pth, .bin, .tar or .ckpt.
+        clean: Clean samples: a folder with one directory per class, a .npz or parquet file, or a data set's name.
+        clean_count: Take so many of them, spread over the classes.
+        per_class: Take so many of each class.
+        first: Take them from the first so many only, such as those that `detrojan train --keep` left out.
+        split: The part of a data set that they are taken from.
+        task: What the network does: a name of `detrojan list tasks`.
+        no_flip: Do not mirror the images, where a mirrored one is another class, as with digits and signs.
+        method: The defense: a name of `detrojan list defenses`.
+        settings: Settings of the method, such as steps=300; `detrojan list defenses NAME` shows them.
+        tolerance: The largest loss of clean accuracy, as a share, that is accepted.
+        out: The file to write. Without it, only the verdict is told.
+        report: The HTML page to write.
+        force: Overwrite files that exist.
+        network: See `Network`.
+        images: See `Images`.
+        running: See `Running`.
+    """
+    screen = Screen(as_json=running.json)
+    outputs.check(out, report, force=force, inputs=(model,))
+    from detrojan.defenses import DEFENSES  # from here on torch is needed, which takes its seconds
+    from detrojan.purification import purify
+    from detrojan.tasks import TASKS
+
+    defense = reading.configured(DEFENSES, method, settings, flag="--set")
+    kind = reading.configured(TASKS, task, ("flip=false",) if no_flip else (), flag="--no-flip")
+    preprocessing = reading.preprocessing(images)
+    suspect, found = reading.load(model, network)
+    _check_suffix(out, found)
+    samples = reading.samples(clean, images, split=split)
+    samples = reading.clean_part(samples, first=first, count=clean_count, per_class=per_class, seed=running.seed)
+    _introduce(screen, model, network, suspect, samples, method, settings)
+    with screen.progress() as on_step:
+        result = purify(
+            suspect,
+            samples,
+            task=kind,
+            method=defense,
+            preprocessing=preprocessing,
+            device=running.device,
+            precision=running.precision,
+            seed=running.seed,
+            tolerance=tolerance,
+            on_step=on_step,
+        )
+    _judgement(screen, result)
+    written = _write(screen, result, found, out=out, report=report, force=force)
+    code = DONE if result.verdict.accepted else REJECTED
+    screen.finish(_document(result, found, written, code))
+    return code
+
+
+def _check_suffix(out: Path | None, found: "Checkpoint") -> None:
+    """The output has the input's format, whatever its name says, so the name should say the same."""
+    if out is not None and (out.suffix == ".safetensors") != (found.format == "safetensors"):
+        raise BadArgument(
+            f"{out}: the output has the format of the input, which is {found.format}; "
+            f"choose a name that ends in {found.path.suffix}"
+        )
+
+
+def _introduce(
+    screen: Screen,
+    path: Path,
+    network: Network,
+    suspect: "nn.Module",
+    samples: "Samples",
+    method: str,
+    settings: tuple[str, ...],
+) -> None:
+    parameters = sum(parameter.numel() for parameter in suspect.parameters())
+    screen.facts(
+        {
+            "Model": f"{path} ({size(path.stat().st_size)})",
+            "Network": f"{' '.join((network.arch, *network.arch_arg))}, {parameters:,} parameters",
+            "Clean": f"{len(samples)} samples of {len(set(samples.labels.tolist()))} classes, from {samples.name}",
+            "Method": " ".join((method, *settings)),
+        }
+    )
+
+
+def _judgement(screen: Screen, result: "Result") -> None:
+    verdict, cost = result.verdict, result.cost
+    screen.table(
+        f"Clean accuracy on {verdict.after.count} {'tuned-on' if verdict.weak else 'held-out'} samples, %",
+        ("", "value", "95 % interval"),
+        [
+            (name, percent(found.value), f"{percent(found.low)} to {percent(found.high)}")
+            for name, found in (
+                ("before", verdict.before),
+                ("after", verdict.after),
+                ("lost", verdict.lost),
+                ("same answer as before", verdict.agreement),
+            )
+        ],
+    )
+    word, style = ("Accepted.", "bold green") if verdict.accepted else ("Rejected.", "bold red")
+    screen.say(word, style=style)
+    screen.say(verdict.reason)
+    screen.say("Clean samples cannot prove that no backdoor is left; they tell what its removal cost.", style="dim")
+    screen.say(f"{cost.seconds:.1f} s on {result.execution}, peak memory {size(cost.peak_bytes)} above the start.")
+
+
+def _write(
+    screen: Screen, result: "Result", found: "Checkpoint", *, out: Path | None, report: Path | None, force: bool
+) -> dict[str, Any]:
+    """Write what was asked for; of a rejected model only the report."""
+    from detrojan import checkpoint
+
+    written: dict[str, Any] = {"output": None, "report": None}
+    hashes = {"input": found.sha256}
+    with outputs.uninterrupted():
+        if out is not None and result.verdict.accepted:
+            hashes["output"] = checkpoint.write(out, found, result.model, force=force)
+            written["output"] = {"path": str(out), "sha256": hashes["output"]}
+            screen.say(f"Wrote {out}")
+        elif out is not None:
+            screen.say(f"{out} was not written.", style="yellow")
+        if report is not None:
+            command = " ".join(("detrojan", *sys.argv[1:]))
+            result.report(report, force=force, hashes=hashes, command=command)
+            written["report"] = str(report)
+            screen.say(f"Wrote {report}")
+    return written
+
+
+def _document(result: "Result", found: "Checkpoint", written: dict[str, Any], code: int) -> dict[str, Any]:
+    return {
+        "verb": "purify",
+        "input": {"path": str(found.path), "sha256": found.sha256},
+        **written,
+        "verdict": asdict(result.verdict),
+        "method": result.method,
+        "settings": result.settings,
+        "task": result.task,
+        "clean": {"name": result.clean.name, "count": len(result.clean)},
+        "tuned": len(result.tuned),
+        "judged": len(result.judged),
+        "notes": result.notes,
+        "cost": asdict(result.cost),
+        "execution": result.execution,
+        "seed": result.seed,
+        "exit_code": code,
+    }

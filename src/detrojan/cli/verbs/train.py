@@ -1,0 +1,135 @@
+"""`detrojan train`: a backdoored network to test defenses on, with the record of how it was made."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from detrojan.cli import outputs, reading
+from detrojan.cli.console import Screen
+from detrojan.cli.options import IMAGES, RUNNING, TRIGGER, Flag, Images, Network, Pool, Running, Trigger
+from detrojan.cli.verbs.evaluate import estimates_of, scores_document, show
+from detrojan.errors import BadArgument
+
+if TYPE_CHECKING:
+    from detrojan.training import Recipe
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The training recipe: SGD with Nesterov momentum under a one-cycle learning rate."""
+
+    epochs: int = 16
+    """Passes over the training set."""
+    batch: int = 256
+    """Images a step."""
+    learning_rate: float = 0.2
+    """The highest rate of the cycle."""
+    weight_decay: float = 5e-4
+    """Of all weights."""
+    padding: int = 2
+    """The reach of the random crop, in pixels."""
+    no_flip: Flag = False
+    """Do not mirror the images."""
+    small: float = 0.0
+    """The share of the epochs, from the first, that see images of three quarters of the side."""
+
+
+SCHEDULE = Schedule()
+
+
+def run(
+    *,
+    network: Network,
+    data: str,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    keep: int = 0,
+    trigger: Trigger = TRIGGER,
+    poison_rate: float = 0.1,
+    pool: Pool = "non-target",
+    schedule: Schedule = SCHEDULE,
+    images: Images = IMAGES,
+    force: Flag = False,
+    running: Running = RUNNING,
+) -> int:
+    """Train a network on a poisoned training set, score it on the test set, and write its weights and a record.
+
+    Args:
+        data: Training images: a folder with one directory per class, a .npz or parquet file, or a data set's name.
+        out: The weights file to write; the record goes beside it, under the same name with .json.
+        keep: Keep so many samples, the first ones, from the victim: they are the defender's.
+        poison_rate: The share of the pool that is poisoned.
+        pool: What is poisoned: samples whose label the attack changes, or any.
+        force: Overwrite files that exist.
+        network: See `Network`.
+        trigger: See `Trigger`.
+        schedule: See `Schedule`.
+        images: See `Images`.
+        running: See `Running`.
+    """
+    screen = Screen(as_json=running.json)
+    outputs.check(out, out.with_suffix(".json"), force=force)
+    outputs.check_suffix(out)
+    from detrojan import architectures
+    from detrojan.evaluation.protocol import evaluate
+    from detrojan.poisoning import trigger as stamp
+    from detrojan.victim import train
+
+    backdoor = None if trigger.attack == "none" else reading.backdoor(trigger, None)
+    if backdoor is None and trigger.attack != "none":
+        raise BadArgument("--attack is missing; name one of `detrojan list attacks`, or none for a clean network")
+    preprocessing = reading.preprocessing(images)
+    seen = reading.without_first(reading.samples(data, images, split="train"), keep)
+    test = reading.samples(data, images, split="test")
+    with screen.progress() as on_step:
+        victim = train(
+            network.arch,
+            seen,
+            attack=backdoor and backdoor.attack,
+            poison_rate=poison_rate,
+            target=trigger.target,
+            mapping=trigger.mapping,
+            pool=pool,
+            preprocessing=preprocessing,
+            recipe=_recipe(schedule),
+            device=running.device,
+            precision=running.precision,
+            seed=running.seed,
+            on_step=on_step,
+            **architectures.parse_settings(network.arch_arg),
+        )
+        scores = evaluate(
+            victim.model,
+            test,
+            None if backdoor is None else stamp(test, backdoor),
+            preprocessing=preprocessing,
+            device=running.device,
+            precision=running.precision,
+            on_step=on_step,
+        )
+    show(screen, f"The victim on {test.name}, %", estimates_of(scores))
+    with outputs.uninterrupted():
+        record = victim.save(out, force=force)
+    screen.say(f"Wrote {out} and {record}")
+    screen.finish(
+        {
+            "verb": "train",
+            "weights": out,
+            "record": record,
+            "test": test.name,
+            **scores_document(scores),
+            "execution": victim.record["execution"],
+            "seed": running.seed,
+            "exit_code": 0,
+        }
+    )
+    return 0
+
+
+def _recipe(schedule: Schedule) -> "Recipe":
+    from detrojan.training import Recipe
+
+    settings = asdict(schedule)
+    return Recipe(flip=not settings.pop("no_flip"), **settings)

@@ -1,0 +1,66 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from detrojan.cli.console import Screen, percent, plain, size
+from detrojan.intervals import proportion
+from detrojan.training import Step
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (float("nan"), None),
+        (math.inf, None),
+        (Path("a/b"), "a/b"),
+        ({1: (True, None)}, {"1": [True, None]}),
+        (torch.tensor([1, 2]), [1, 2]),
+        (proportion(1, 2).value, 0.5),
+        (Step(index=1, total=2, loss=0.5, stage="s"), {"index": 1, "total": 2, "loss": 0.5, "stage": "s"}),
+    ],
+)
+def test_plain_values(value, expected):
+    assert plain(value) == expected
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.1234, "12.3"), (1.0, "100.0"), (float("nan"), "-")])
+def test_percent(share, text):
+    assert percent(share) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2.5e9, "2.5 GB")])
+def test_size(count, text):
+    assert size(count) == text
+
+
+def test_stages_are_logged_one_line_each_where_there_is_no_terminal(capsys):
+    with Screen().progress() as on_step:
+        for stage, loss in (("first", 2.0), ("second", float("nan"))):
+            for index in (1, 2):
+                on_step(Step(index=index, total=2, loss=loss, stage=stage))
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, second = err.splitlines()
+    assert first.startswith("first: 2 of 2 steps, loss 2.000, ")
+    assert second.startswith("second: 2 of 2 steps, ")
+    assert "nan" not in second
+
+
+def test_with_json_only_the_document_reaches_stdout(capsys):
+    screen = Screen(as_json=True)
+    screen.say("a sentence")
+    screen.table("title", ("name", "value"), [("a", 1)])
+    screen.facts({"Fact": 1, "None": None})
+    screen.finish({"value": float("nan")})
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"value": None}
+    assert "a sentence" in err
+    assert "None" not in err
+
+
+def test_names_with_brackets_are_no_markup(capsys):
+    Screen().table("t", ("name", "value"), [("[red]x[/red]", "[1, 2]")])
+    assert "[red]x[/red]" in capsys.readouterr().out
