@@ -86,7 +86,8 @@ def test_no_import_against_the_flow(path):
     late = own != "purification"  # a result can write its own report
     for dotted in imports(path, late=late):
         if room(dotted) in ROOMS:
-            assert ROOMS.index(room(dotted)) <= ROOMS.index(own), f"{path.name} imports {dotted}, which stands below it"
+            below = f"{path.name} imports {dotted}, which stands below it"
+            assert ROOMS.index(room(dotted)) <= ROOMS.index(own), below
 
 
 @pytest.mark.parametrize("package", ["attacks", "defenses", "tasks"])
