@@ -64,7 +64,7 @@ def room_of(path: Path) -> str:
 
 
 def reachable(name: str, seen: frozenset[str] = frozenset()) -> set[str]:
-    """All the package's modules that a room's imports lead to, late imports that `purification` uses for reports left out."""
+    """All the rooms that a room's imports lead to; the late import by which a result writes its report is left out."""
     todo, found = {name}, set()
     while todo:
         current = todo.pop()
