@@ -32,7 +32,7 @@ KEPT = 5000
 CIFAR10 = Preprocessing.named("cifar10")
 ATTACKS = ("badnets", "blend")
 RECIPE = Recipe(epochs=7, small=0.6)
-ABLATION_STEPS = 200
+ABLATION_STEPS = 100
 ABLATIONS: dict[str, dict[str, Any]] = {
     "as is": {},
     "w/o regulariser": {"regularizer": 0.0},
@@ -234,7 +234,7 @@ def _method_table(found: list[dict[str, Any]], victims: dict[str, Any]) -> str:
 
 def _ablation_table(found: list[dict[str, Any]]) -> str:
     lines = [
-        "## NFT's ablations (BadNets, 500 images, 200 steps instead of 1,000, seed 0)",
+        "## NFT's ablations (BadNets, 500 images, 100 steps instead of 1,000, seed 0)",
         "",
         "| NFT | ACC | ASR | RA | seconds |",
         "|---|---|---|---|---|",
