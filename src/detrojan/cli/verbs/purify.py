@@ -1,5 +1,6 @@
 """`detrojan purify`: a suspect weights file in, the same file without the backdoor out."""
 
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -167,7 +168,7 @@ def _write(
         elif out is not None:
             screen.say(f"{out} was not written.", style="yellow")
         if report is not None:
-            command = " ".join(("detrojan", *sys.argv[1:]))
+            command = shlex.join(("detrojan", *sys.argv[1:]))
             result.report(report, force=force, hashes=hashes, command=command)
             written["report"] = str(report)
             screen.say(f"Wrote {report}")
