@@ -10,12 +10,9 @@ Settings are the methods' defaults, which were chosen on other victims (width 8,
 
 import argparse
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -25,6 +22,7 @@ import torch
 import detrojan
 from detrojan import Preprocessing, Recipe, evaluate, load_data, purify, train, trigger
 from detrojan.data.samples import Samples, sample
+from provenance import origin
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs" / "cifar10-small"
@@ -113,7 +111,7 @@ def make_victims(threads: int, only: str) -> None:
         )
         victim.save(path)
         seconds = time.perf_counter() - start
-        write(RUNS / f"{attack}.victim.json", {"seconds": seconds, "threads": threads, **_scores(attack), **_origin()})
+        write(RUNS / f"{attack}.victim.json", {"seconds": seconds, "threads": threads, **_scores(attack), **origin()})
 
 
 def run_rows(threads: int, only: str) -> None:
@@ -147,7 +145,7 @@ def run_rows(threads: int, only: str) -> None:
                 "notes": dict(result.notes),
                 "threads": threads,
                 **scores,
-                **_origin(),
+                **origin(),
             },
         )
         path.with_suffix(".running").unlink()
@@ -266,17 +264,6 @@ def _scores(attack: str, model: torch.nn.Module | None = None) -> dict[str, floa
     triggered = trigger(test, backdoor)
     scores = evaluate(model or _victim(attack), test, triggered, preprocessing=CIFAR10)
     return {"acc": 100 * scores.acc.value, "asr": 100 * scores.asr.value, "ra": 100 * scores.ra.value}
-
-
-def _origin() -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
-    )
-    return {
-        "commit": commit.stdout.strip(),
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-    }
 
 
 if __name__ == "__main__":

@@ -11,12 +11,10 @@ Peak memory is that of a fresh process of each, over what is in use before its f
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from statistics import median
 
@@ -28,6 +26,7 @@ from detrojan.execution import Execution
 from detrojan.masks import Masks
 from detrojan.models.preact_resnet import preact_resnet18
 from detrojan.tuning import Meter
+from provenance import origin
 
 Step = Callable[[], None]
 BATCH = 128
@@ -120,7 +119,6 @@ def measure(rounds: int) -> dict[str, object]:
     def ratio(a: str, b: str) -> list[float]:
         return sorted(x / y for x, y in zip(seconds[a], seconds[b], strict=True))
 
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "seconds (median)": {v: round(median(s), 4) for v, s in seconds.items()},
         "nft / activations (min, median, max)": [round(f(ratio("nft", "activations")), 3) for f in (min, median, max)],
@@ -129,9 +127,7 @@ def measure(rounds: int) -> dict[str, object]:
         "peak nft / weights": round(bytes_of["nft"] / bytes_of["weights"], 3),
         "rounds": rounds,
         "execution": str(Execution.choose(preact_resnet18())),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "commit": commit.stdout.strip(),
-        "date": date.today().isoformat(),
+        **origin(),
     }
 
 

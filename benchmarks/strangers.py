@@ -9,12 +9,10 @@ The two networks are in tests/strangers.py. Work lies in runs/strangers; finishe
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ import detrojan
 from detrojan import architectures, checkpoint
 from detrojan.attacks.badnets import BadNets
 from detrojan.data.samples import Samples, sample
+from provenance import origin
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs" / "strangers"
@@ -121,7 +120,7 @@ def run(folder: Path) -> None:
                 "after": after,
                 "seconds": answer["cost"]["seconds"],
                 "command": "detrojan " + " ".join(shown),
-                **_origin(),
+                **origin(),
             }
             row.write_text(json.dumps(found, indent=1) + "\n")
             print(f"{stranger.file} {method}: {before} -> {after}", flush=True)
@@ -149,17 +148,6 @@ def table() -> None:
             f"{rows[0]['machine']}."
         )
     (HERE / "strangers.md").write_text("\n".join(lines) + "\n")
-
-
-def _origin() -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
-    )
-    return {
-        "commit": commit.stdout.strip(),
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-    }
 
 
 if __name__ == "__main__":
