@@ -8,7 +8,7 @@ def test_the_demo_tells_the_whole_story(detrojan, tmp_path):
     document = outcome.document
     assert document["victim"]["acc"]["value"] >= 0.95
     assert document["victim"]["asr"]["value"] >= 0.95
-    assert [row["per_class"] for row in document["purified"]] == [1, 10, 50]
+    assert [row["clean_per_class"] for row in document["purified"]] == [1, 10, 50]
     assert all(row["accepted"] for row in document["purified"])
     assert all(row["asr"]["value"] < document["victim"]["asr"]["value"] for row in document["purified"])
     assert "50 a class" in (out / "report.html").read_text()

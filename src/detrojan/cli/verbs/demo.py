@@ -30,7 +30,8 @@ SIZE = 16
 SHADES = " ░▒▓█"
 LEGEND = """\
 ACC: clean digits read right.  ASR: digits with the trigger read as the attacker wants.
-RA: digits with the trigger read right all the same.  Clean samples are per class; the victim never saw them."""
+RA: digits with the trigger read right all the same.  Clean samples are per class; the victim never saw them.
+A weak verdict had no samples to hold back: it was made on those that were tuned on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +158,8 @@ def _tell(
             f"purified with {each.per_class}",
             *_figures(each.scores),
             f"{each.result.cost.seconds:.1f}",
-            "accepted" if each.result.verdict.accepted else "rejected",
+            ("accepted" if each.result.verdict.accepted else "rejected")
+            + (", weak" if each.result.verdict.weak else ""),
         )
         for each in attempts
     ]
@@ -257,7 +259,7 @@ def _document(before: "Scores", attempts: list[_Attempt], files: dict[str, Path]
         "victim": scores_document(before),
         "purified": [
             {
-                "per_class": each.per_class,
+                "clean_per_class": each.per_class,
                 "method": each.result.method,
                 "accepted": each.result.verdict.accepted,
                 "seconds": each.result.cost.seconds,
