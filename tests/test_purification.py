@@ -137,6 +137,20 @@ def test_a_model_with_nan_weights_is_refused():
         purify(model, samples_of(40), method=Scale(1.0))
 
 
+def test_samples_that_do_not_fit_the_network_are_refused():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), identity_network())
+    with pytest.raises(BadData, match=r"fails on clean samples of shape \(4, 4, 4\).*channels"):
+        purify(model, samples_of(40), method=Scale(1.0))
+
+
+def test_a_gain_is_called_a_gain():
+    model = identity_network()
+    with torch.no_grad():
+        model[2].weight.neg_()
+    result = purify(model, samples_of(200), method=Scale(-1.0))
+    assert result.verdict.reason.startswith("Clean accuracy gained 100.0 %")
+
+
 def test_a_model_that_is_no_classifier_is_refused():
     with pytest.raises(Unsupported, match=r"shape \(40, 4, 4, 4\)"):
         purify(nn.Identity(), samples_of(40), method=Scale(1.0))

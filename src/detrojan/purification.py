@@ -17,7 +17,7 @@ from detrojan.data.gather import gather
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples, split
 from detrojan.defenses import DEFENSES
-from detrojan.errors import BadArgument, BadData, BadWeights
+from detrojan.errors import BadArgument, BadData, BadWeights, DetrojanError
 from detrojan.execution import Execution, Precision
 from detrojan.intervals import Estimate, paired_loss, proportion
 from detrojan.randomness import Seeds
@@ -132,8 +132,7 @@ def purify(
     )
     tuned, judged = _divide(samples, held_out, seed)
     victim = context.execution.place(copy.deepcopy(model))
-    scores_before = context.predict(victim, samples)
-    _check(scores_before, samples)
+    scores_before = _first_look(victim, samples, context)
     meter = context.meter.start()
     try:
         outcome = defense(victim, samples.subset(tuned), context)
@@ -172,7 +171,18 @@ def _divide(samples: Samples, held_out: float, seed: int) -> tuple[Tensor, Tenso
     return numbered.inputs, numbered.inputs
 
 
-def _check(scores: Tensor, samples: Samples) -> None:
+def _first_look(victim: nn.Module, samples: Samples, context: Context) -> Tensor:
+    """The victim's scores (N, K), once they are known to fit the samples."""
+    try:
+        scores = context.predict(victim, samples)
+    except RuntimeError as error:  # torch's own word for shapes that do not fit
+        if isinstance(error, DetrojanError):
+            raise
+        shape = tuple(samples.inputs.shape[1:])
+        raise BadData(
+            f"the model fails on clean samples of shape {shape} ({error}); check their size, their channels and the "
+            "preprocessing"
+        ) from error
     if not torch.isfinite(scores).all():
         raise BadWeights("the model's scores on the clean samples are NaN or infinite; check weights and preprocessing")
     if int(samples.labels.max()) >= scores.shape[1]:
@@ -180,6 +190,7 @@ def _check(scores: Tensor, samples: Samples) -> None:
             f"the clean samples have label {int(samples.labels.max())}, but the model has {scores.shape[1]} classes; "
             "check the label order and the architecture's num_classes"
         )
+    return scores
 
 
 def _like(model: nn.Module, purified: nn.Module) -> nn.Module:
@@ -218,13 +229,18 @@ def _sentence(lost: Estimate, tolerance: float, *, finite: bool, weak: bool) -> 
     if not finite:
         return "The purified model gives NaN or infinite scores; the victim is returned unchanged."
     judged = f"the {lost.count} samples that were tuned on, since too few were given to hold any back"
-    figures = f"clean accuracy lost {lost}, judged on {judged if weak else f'{lost.count} held-out samples'}"
+    change = f"lost {lost}" if lost.value >= 0 else f"gained {_negated(lost)}"
+    figures = f"clean accuracy {change}, judged on {judged if weak else f'{lost.count} held-out samples'}"
     if lost.value > tolerance:
         return (
             f"Too much was lost: {figures}; {100 * tolerance:.0f} points are tolerated. "
             "The victim is returned unchanged. Give more clean samples or try another method."
         )
     return f"{figures[0].upper()}{figures[1:]}.{' This judgement is weak.' if weak else ''}"
+
+
+def _negated(lost: Estimate) -> Estimate:
+    return Estimate(value=-lost.value, low=-lost.high, high=-lost.low, count=lost.count)
 
 
 def _share(right: Tensor) -> Estimate:
