@@ -128,10 +128,10 @@ def run(folder: Path) -> None:
 
 _HEADER = """# Models that others backdoored
 
-Each file went through `detrojan purify` in its own format, with 500 clean images (stratified; of the first 5,000 CIFAR-10
-test images, or of the first half of GTSRB's, cropped to the sign). ACC, ASR and RA in %, before and after, on the last 5,000
-(the other half). The two networks are in `tests/strangers.py`. The grid and the trojan watermark also served to choose how far
-`shrink_distil` goes: for that method they are development victims, not a test.
+Each file went through `detrojan purify` in its own format, with 500 clean images (stratified; of the first 5,000
+CIFAR-10 test images, or of the first half of GTSRB's, cropped to the sign). ACC, ASR and RA in %, before and after, on
+the last 5,000 (the other half). The two networks are in `tests/strangers.py`. The grid and the trojan watermark also
+served to choose how far `shrink_distil` goes: for that method they are development victims, not a test.
 """
 
 
