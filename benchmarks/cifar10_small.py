@@ -29,7 +29,7 @@ RUNS = HERE.parent / "runs" / "cifar10-small"
 KEPT = 5000
 CIFAR10 = Preprocessing.named("cifar10")
 ATTACKS = ("badnets", "blend")
-RECIPE = Recipe(epochs=7, small=0.6)
+RECIPE = Recipe(epochs=15, batch=128, learning_rate=0.1, small=0.6)
 ABLATION_STEPS = 100
 ABLATIONS: dict[str, dict[str, Any]] = {
     "as is": {},
