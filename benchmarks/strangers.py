@@ -94,8 +94,8 @@ def score(stranger: Stranger, path: Path, test: Samples) -> dict[str, float]:
     return {"acc": 100 * scores.acc.value, "asr": 100 * scores.asr.value, "ra": 100 * scores.ra.value}
 
 
-def run(folder: Path) -> None:
-    for method in METHODS:
+def run(folder: Path, methods: tuple[str, ...]) -> None:
+    for method in methods:
         for stranger in strangers(folder):
             row = RUNS / f"row-{stranger.name}-{method}.json"
             if row.exists():
@@ -160,5 +160,7 @@ def table() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the folder of the four checkpoints")
-    run(parser.parse_args().folder.resolve())
+    parser.add_argument("--method", choices=METHODS, action="append", help="run only this method; may be repeated")
+    arguments = parser.parse_args()
+    run(arguments.folder.resolve(), tuple(arguments.method or METHODS))
     table()
