@@ -232,12 +232,16 @@ def _ablation_table(found: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|",
     ]
     by_name = {r["variant"]: r for r in found if r["variant"]}
-    by_name["as is"] = next(r for r in found if r["attack"] == "badnets" and r["method"] == "nft" and r["count"] == 500)
+    by_name["as is"] = next(r for r in found if _is_as_is(r))
     for name in ("as is", *ABLATIONS):
         if name in by_name:
             r = by_name[name]
             lines.append(f"| {name} | {r['acc']:.1f} | {r['asr']:.1f} | {r['ra']:.1f} | {r['seconds']:.0f} |")
     return "\n".join(lines)
+
+
+def _is_as_is(row: dict[str, Any]) -> bool:
+    return (row["attack"], row["method"], row["count"], row["seed"], row["variant"]) == ("badnets", "nft", 500, 0, "")
 
 
 def _spread(values: list[float]) -> str:

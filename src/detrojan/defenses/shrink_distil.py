@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detrojan.augmentation import brightness, cutmix, mixup, pixels_of
+from detrojan.augmentation import brightness, mixup, pixels_of
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument
 from detrojan.masks import Masks, Placement
@@ -21,32 +21,33 @@ from detrojan.tuning import Context, Tuned, tune
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShrinkDistil:
-    """Minimise (information lost) + pressure x (mean mask), and steer the pressure to a stated loss of information.
+    """Minimise (information lost) + pressure x (mean squared mask), and steer the pressure to a stated loss.
+
+    The square pulls in proportion to what is left of a neuron, so that the pull alone never shuts one: behind a ReLU
+    it would get no gradient and could not come back.
 
     Args:
-        lost: the share in (0, 1) of the victim's information about augmented clean inputs that may be lost. This says
-            how far to go, in a unit that does not depend on the network or on the number of classes.
+        lost: the share in (0, 1) of the victim's information about mixed clean inputs that may be lost. This says how
+            far to go, in a unit that does not depend on the network or on the number of classes.
         optimism: with N clean samples the target is `lost` x N / (N + optimism). Samples that are tuned on lose less
             than others do, the more so the fewer they are.
         steps: gradient steps; the learning rate is held for the first half and falls by a cosine in the second.
-        batch: examples a step, drawn with replacement; half are mixed by MixUp, half by CutMix.
+        batch: examples a step, drawn with replacement.
         learning_rate: of SGD with `momentum`.
         temperature: of both networks' scores in the divergence.
         pressure: at the first step; it then grows or falls by at most `gain` a step, as a logarithm.
-        most: the largest pressure.
         gain: see `pressure`.
         placement: where masks sit; a network without norms needs `channel`.
     """
 
-    lost: float = 0.2
-    optimism: float = 10.0
+    lost: float = 0.1
+    optimism: float = 6.0
     steps: int = 300
     batch: int = 128
     learning_rate: float = 0.2
     momentum: float = 0.9
     temperature: float = 1.0
     pressure: float = 0.15
-    most: float = 1.5
     gain: float = 0.03
     placement: Placement = "neuron"
 
@@ -55,8 +56,8 @@ class ShrinkDistil:
             raise BadArgument(f"lost is a share above 0 and below 1, got {self.lost}")
         if self.optimism < 0:
             raise BadArgument(f"optimism is a number of samples, at least 0, got {self.optimism}")
-        if not 0 < self.pressure <= self.most:
-            raise BadArgument(f"pressure starts above 0 and at most at {self.most}, got {self.pressure}")
+        if self.pressure <= 0:
+            raise BadArgument(f"pressure starts above 0, got {self.pressure}")
 
     def __call__(self, model: nn.Module, clean: Samples, context: Context) -> Tuned:
         """Purify a copy of the model; labels are not read.
@@ -69,7 +70,7 @@ class ShrinkDistil:
         masks = Masks(model, self.placement, statistics="frozen", dropout=False)
         context.execution.place(masks).train()
         target = self.lost * len(clean) / (len(clean) + self.optimism)
-        steering = _Steering(target=target, gain=self.gain, most=self.most, pressure=self.pressure)
+        steering = _Steering(target=target, gain=self.gain, pressure=self.pressure)
 
         def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
             del labels
@@ -79,7 +80,7 @@ class ShrinkDistil:
             given = context.task.logits(context.forward(masks, views)) / self.temperature
             lost = information_lost(wanted, given)
             pressure = steering.follow(float(lost.detach()))
-            return 2 * (lost + pressure * torch.cat(list(masks.factors)).mean())
+            return 2 * (lost + pressure * torch.cat(list(masks.factors)).square().mean())
 
         losses = tune(
             objective,
@@ -104,12 +105,9 @@ class ShrinkDistil:
         return self.learning_rate * (1 if step < half else (1 + cos(pi * (step - half) / half)) / 2)
 
     def _views(self, inputs: Tensor, context: Context, generator: torch.Generator) -> Tensor:
-        """Clean inputs in strong disguise: crop, flip, brightness, and MixUp or CutMix; prepared for the network."""
-        cropped = pixels_of(context.task.augment(inputs, generator))
-        prepared = context.preprocessing(brightness(cropped, generator))
-        half = len(prepared) // 2
-        mixed, cut = mixup(prepared[:half], generator), cutmix(prepared[half:], generator)
-        return torch.cat([mixed.inputs, cut.inputs])
+        """Clean inputs in disguise: crop, flip, brightness, MixUp; prepared for the network."""
+        pixels = pixels_of(context.task.augment(inputs, generator))
+        return mixup(context.preprocessing(brightness(pixels, generator)), generator).inputs
 
 
 @dataclass(slots=True)
@@ -118,14 +116,13 @@ class _Steering:
 
     target: float
     gain: float
-    most: float
     pressure: float
     average: float = field(default=0.0)
 
     def follow(self, lost: float) -> float:
         self.average = 0.9 * self.average + 0.1 * lost
         error = (self.target - self.average) / self.target
-        self.pressure = min(self.most, self.pressure * exp(self.gain * max(-1.0, min(1.0, error))))
+        self.pressure *= exp(self.gain * max(-1.0, min(1.0, error)))
         return self.pressure
 
 

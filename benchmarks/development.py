@@ -1,0 +1,119 @@
+"""The victims on which settings are chosen: other triggers, targets and seeds than those that are reported.
+
+    python benchmarks/development.py train    # four victims, six epochs each
+    python benchmarks/development.py score    # shrink_distil with several targets; writes benchmarks/development.md, .json
+
+PreActResNet-18 of width 16 on CIFAR-10 without its first 5,000 training images; clean samples come from those. Figures
+are made on the first 4,000 test images. Work lies in runs/development (not committed).
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+import detrojan
+from cifar10_small import CIFAR10, KEPT, _claimed, write
+from detrojan import Recipe, architectures, checkpoint, evaluate, load_data, purify, train, trigger
+from detrojan.attacks.badnets import BadNets
+from detrojan.attacks.blend import Blend
+from detrojan.data.samples import sample
+from detrojan.victim import backdoor_of
+from provenance import origin
+
+HERE = Path(__file__).parent
+RUNS = HERE.parent / "runs" / "development"
+VICTIMS = {
+    "checker": (BadNets(pattern="checker", alpha=0.6), 3, 11),
+    "corner": (BadNets(size=4, margin=2), 7, 12),
+    "face": (Blend(picture="face"), 5, 13),
+    "faint": (Blend(alpha=0.1, picture_seed=9), 2, 14),
+}
+RECIPE = Recipe(epochs=6, batch=128, learning_rate=0.1, small=0.6)
+TARGETS = (0.1, 0.05, 0.2)
+
+
+def make() -> None:
+    RUNS.mkdir(parents=True, exist_ok=True)
+    data = load_data("cifar10", split="train")
+    seen = data.subset(torch.arange(KEPT, len(data)))
+    for name, (attack, target, seed) in VICTIMS.items():
+        path = RUNS / f"{name}.pth"
+        if not path.exists() and _claimed(path):
+            victim = train(
+                "detrojan:preact_resnet18",
+                seen,
+                attack=attack,
+                target=target,
+                pool="all",
+                preprocessing=CIFAR10,
+                recipe=RECIPE,
+                seed=seed,
+                width=16,
+            )
+            victim.save(path)
+
+
+def score() -> None:
+    pool = load_data("cifar10", split="train").subset(torch.arange(KEPT))
+    test = load_data("cifar10", split="test").subset(torch.arange(4000))
+    for lost in TARGETS:
+        for name in VICTIMS:
+            model = checkpoint.load_into(
+                architectures.build("detrojan:preact_resnet18", width=16), checkpoint.read(RUNS / f"{name}.pth")
+            )
+            triggered = trigger(test, backdoor_of(RUNS / f"{name}.json"))
+            for count in (500, 10):
+                path = RUNS / f"row-{name}-{count}-{lost}.json"
+                if path.exists() or not _claimed(path):
+                    continue
+                clean, _ = sample(pool, per_class=count // 10, seed=0)
+                method = detrojan.DEFENSES.build("shrink_distil", lost=lost)
+                result = purify(model, clean, method=method, preprocessing=CIFAR10, tolerance=1.0)
+                row = {"victim": name, "count": count, "lost": lost, "notes": dict(result.notes), **origin()}
+                for when, network in (("before", model), ("after", result.model)):
+                    scores = evaluate(network, test, triggered, preprocessing=CIFAR10)
+                    row[when] = {k: 100 * getattr(scores, k).value for k in ("acc", "asr", "ra")}
+                write(path, row)
+                print(name, count, lost, row["before"], row["after"], flush=True)
+
+
+def table() -> None:
+    rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("row-*.json"))]
+    write(HERE / "development.json", {"rows": rows})
+    lines = [
+        "# Development victims",
+        "",
+        "`shrink_distil` with several `lost`, ACC / ASR / RA in %, one seed; the default is 0.1. Written by",
+        f"`python benchmarks/development.py score`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
+        f"{rows[0]['date']}, {rows[0]['machine']}.",
+        "",
+        f"| victim | clean images | before | {' | '.join(f'lost {t}' for t in sorted(TARGETS))} |",
+        f"|---|---|---|{'---|' * len(TARGETS)}",
+    ]
+    for name in VICTIMS:
+        for count in (500, 10):
+            group = {r["lost"]: r for r in rows if (r["victim"], r["count"]) == (name, count)}
+            if group:
+                before = _cell(next(iter(group.values()))["before"])
+                cells = [_cell(group[t]["after"]) if t in group else "-" for t in sorted(TARGETS)]
+                lines.append(f"| {name} | {count} | {before} | {' | '.join(cells)} |")
+    (HERE / "development.md").write_text("\n".join(lines) + "\n")
+
+
+def _cell(scores: dict[str, float]) -> str:
+    return f"{scores['acc']:.1f} / {scores['asr']:.1f} / {scores['ra']:.1f}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("train", "score"))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.stage == "train":
+        make()
+    else:
+        score()
+        table()
