@@ -16,7 +16,7 @@ from detrojan.models.preact_resnet import preact_resnet18
 from provenance import origin
 
 HERE = Path(__file__).parent
-METHODS = ("nft", "neuron_masks", "shrink_distil")
+METHODS = ("nft", "shrink_distil")
 
 if __name__ == "__main__":
     clean, _ = sample(load_data("cifar10", split="test"), per_class=50, seed=0)
