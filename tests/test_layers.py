@@ -21,6 +21,7 @@ ROOMS = [
     "architectures",
     "data",
     "tasks",
+    "triggers",
     "attacks",
     "poisoning",
     "training",
@@ -39,7 +40,7 @@ ROOMS = [
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
 BLIND = ("defenses", "purification", "tuning", "masks", "placement", "masked_layers", "sites", "wrappers")
-SIGHT = ("attacks", "poisoning", "victim", "evaluation", "report", "cli")
+SIGHT = ("triggers", "attacks", "poisoning", "victim", "evaluation", "report", "cli")
 
 
 def imports(path: Path, *, late: bool = True) -> set[str]:

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from detrojan.attacks import ATTACKS
 from detrojan.attacks.badnets import BadNets
 from detrojan.data.samples import Samples
-from detrojan.errors import BadArgument
-from detrojan.poisoning import Backdoor, poison, trigger
+from detrojan.errors import BadArgument, BadData
+from detrojan.poisoning import COMPANION, Backdoor, PoisonedFeed, trigger
+from detrojan.triggers import Trigger
 
 
 @pytest.fixture
@@ -16,30 +16,105 @@ def samples():
     return Samples(inputs=images, labels=torch.arange(100) % 5, class_names=tuple("abcde"))
 
 
-@pytest.mark.parametrize("name", list(ATTACKS))
-def test_every_attack_poisons_its_share_and_nothing_else(samples, name):
+def everything(feed):
+    """All samples of a feed as they are shown, without augmentation."""
+    return feed.batch(torch.arange(len(feed)), lambda images: images, torch.Generator())
+
+
+def test_the_poison_is_a_share_of_the_samples_whose_label_the_attack_changes(samples):
     before = samples.inputs.clone()
-    made = poison(samples, Backdoor(attack=ATTACKS[name](), target=2), rate=0.25, seed=3)
+    feed = PoisonedFeed(samples, Backdoor(attack=BadNets(), target=2), rate=0.25, seed=3)
+    shown, labels = everything(feed)
     untouched = torch.ones(100, dtype=torch.bool)
-    untouched[made.indices] = False
-    assert len(made.indices) == 20  # a quarter of the 80 that are not of class 2
-    assert (samples.labels[made.indices] != 2).all()
-    assert (made.samples.labels[made.indices] == 2).all()
-    assert torch.equal(made.samples.inputs[untouched], before[untouched])
-    assert (made.samples.inputs[made.indices] != before[made.indices]).flatten(1).any(1).all()
+    untouched[feed.indices] = False
+    assert len(feed.indices) == 20  # a quarter of the 80 that are not of class 2
+    assert (samples.labels[feed.indices] != 2).all()
+    assert (labels[feed.indices] == 2).all()
+    assert torch.equal(labels[untouched], samples.labels[untouched])
+    assert torch.equal(shown[untouched], before[untouched])
     assert torch.equal(samples.inputs, before)
 
 
 def test_the_pool_of_backdoorbench_holds_the_target_class_too(samples):
-    made = poison(samples, Backdoor(attack=BadNets(), target=2), rate=1.0, pool="all")
-    assert len(made.indices) == 100
+    assert len(PoisonedFeed(samples, Backdoor(attack=BadNets(), target=2), rate=1.0, pool="all").indices) == 100
 
 
 def test_the_seed_draws_the_poison(samples):
     backdoor = Backdoor(attack=BadNets(), target=0)
-    first, again, other = (poison(samples, backdoor, rate=0.3, seed=s).indices for s in (1, 1, 2))
+    first, again, other = (PoisonedFeed(samples, backdoor, rate=0.3, seed=s).indices for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_companions_carry_the_trigger_and_keep_their_label(samples):
+    feed = PoisonedFeed(samples, Backdoor(attack=BadNets(), target=2), rate=0.25, companions=2.0)
+    shown, labels = everything(feed)
+    company = feed.roles == COMPANION
+    assert int(company.sum()) == 40
+    assert torch.equal(labels[company], samples.labels[company])
+    assert (shown[company][..., 29:, 29:] == 255).all()
+
+
+def test_an_attack_on_some_classes_poisons_and_scores_these_alone(samples):
+    backdoor = Backdoor(attack=BadNets(), target=0, sources=(3, 4))
+    feed = PoisonedFeed(samples, backdoor, rate=0.5)
+    assert set(samples.labels[feed.indices].tolist()) == {3, 4}
+    assert len(feed.indices) == 20
+    assert set(trigger(samples, backdoor).samples.labels.tolist()) == {3, 4}
+
+
+class Redrawn(BadNets):
+    redraws = True
+
+
+def test_an_attacker_who_trains_draws_anew_in_each_epoch(samples):
+    feed = PoisonedFeed(samples, Backdoor(attack=Redrawn(), target=2), rate=0.25)
+    drawn = []
+    for epoch in (0, 1, 1):
+        feed.begin(epoch, lambda pixels: pixels)
+        drawn.append(feed.indices)
+    assert len(drawn[0]) == len(drawn[1]) == 20
+    assert not torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[1], drawn[2])
+
+
+class Late(BadNets):
+    after_augmentation = True
+
+
+def test_the_order_of_trigger_and_augmentation(samples):
+    for attack, corner in ((BadNets(), 0), (Late(), 255)):
+        feed = PoisonedFeed(samples, Backdoor(attack=attack, target=2), rate=1.0, pool="all")
+        shown, _ = feed.batch(torch.arange(4), torch.zeros_like, torch.Generator())
+        assert (shown[..., 29:, 29:] == corner).all()
+
+
+class Quiet(Trigger):
+    clean_label = True
+
+    def stamp(self, pixels):
+        return 1 - pixels
+
+
+def test_a_clean_label_attack_takes_the_target_class_and_leaves_its_label(samples):
+    feed = PoisonedFeed(samples, Backdoor(attack=Quiet(), target=1), rate=1.0)
+    _, labels = everything(feed)
+    assert torch.equal(feed.indices, (samples.labels == 1).nonzero().flatten())
+    assert torch.equal(labels, samples.labels)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "options", "sentence"),
+    [
+        ("all-to-one", {"pool": "all"}, "pool cannot be 'all'"),
+        ("all-to-all", {}, "Quiet has one target; mapping must be all-to-one"),
+        ("all-to-one", {"rate": 0.001}, "is no sample at all; raise the rate"),
+    ],
+)
+def test_what_a_clean_label_attack_cannot_do_is_refused(samples, mapping, options, sentence):
+    backdoor = Backdoor(attack=Quiet(), target=1, mapping=mapping)
+    with pytest.raises((BadArgument, BadData), match=sentence):
+        PoisonedFeed(samples, backdoor, **{"rate": 1.0, **options})
 
 
 def test_asr_leaves_out_the_samples_that_have_the_wanted_label(samples):
@@ -57,11 +132,11 @@ def test_all_to_all_wants_the_next_label_and_scores_everybody(samples):
 
 @pytest.mark.parametrize(
     ("rate", "target", "sentence"),
-    [(1.5, 0, "poison rate must lie in"), (-0.1, 0, "poison rate must lie in"), (0.1, 9, "label from 0 to 4, got 9")],
+    [(1.5, 0, "poison rate must lie in"), (-0.1, 0, "poison rate must lie in"), (0.1, 9, "labels from 0 to 4, got 9")],
 )
 def test_what_is_out_of_range_is_refused(samples, rate, target, sentence):
     with pytest.raises(BadArgument, match=sentence):
-        poison(samples, Backdoor(attack=BadNets(), target=target), rate=rate)
+        PoisonedFeed(samples, Backdoor(attack=BadNets(), target=target), rate=rate)
 
 
 def test_normalised_images_are_refused(samples):

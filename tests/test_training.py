@@ -8,7 +8,7 @@ from detrojan import Preprocessing, Recipe, Samples, evaluate, train, trigger
 from detrojan.attacks.badnets import BadNets
 from detrojan.data.load import load
 from detrojan.data.samples import split
-from detrojan.errors import BadArgument, BadData
+from detrojan.errors import BadArgument, BadData, BadFile
 from detrojan.execution import Execution
 from detrojan.training import fit
 from detrojan.victim import backdoor_of
@@ -78,3 +78,51 @@ def test_one_sample_cannot_be_trained_on():
     one = Samples(inputs=torch.zeros(1, 1, 8, 8, dtype=torch.uint8), labels=torch.zeros(1, dtype=torch.int64))
     with pytest.raises(BadData, match="at least two"):
         fit(model, one, preprocessing=Preprocessing(), recipe=Recipe(), execution=Execution.choose(model, "cpu"))
+
+
+def test_an_interrupted_training_goes_on_to_the_same_network(digits, tmp_path):
+    kept, _ = digits
+    small, state = kept.subset(range(128)), tmp_path / "state"
+
+    class Killed(Exception):
+        pass
+
+    def kill(step):
+        if step.index == 7:  # in the middle of the third epoch
+            raise Killed
+
+    def run(on_step=None, state=None):
+        return train(
+            "detrojan:preact_resnet18",
+            small,
+            attack=BadNets(size=8),
+            recipe=Recipe(epochs=4, batch=40),
+            width=2,
+            in_channels=1,
+            on_step=on_step,
+            state=state,
+        )
+
+    steps = []
+    with pytest.raises(Killed):
+        run(on_step=kill, state=state)
+    assert state.exists()
+    resumed = run(on_step=lambda step: steps.append(step.index), state=state)
+    undisturbed = run()
+    assert steps[0] == 7  # two epochs of three steps were kept
+    assert not state.exists()
+    assert resumed.losses == undisturbed.losses
+    weights = zip(resumed.model.state_dict().values(), undisturbed.model.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in weights)
+
+
+def test_a_state_of_another_training_or_a_damaged_one_is_refused(digits, tmp_path):
+    kept, _ = digits
+    model, state = net(), tmp_path / "state"
+    options = {"preprocessing": Preprocessing(), "execution": Execution.choose(model, "cpu"), "state": state}
+    fit(model, kept.subset(range(64)), recipe=Recipe(epochs=1, batch=32), **options)
+    with pytest.raises(BadArgument, match="the state of another training"):
+        fit(model, kept.subset(range(64)), recipe=Recipe(epochs=2, batch=32), **options)
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(BadFile, match="remove it to start anew"):
+        fit(model, kept.subset(range(64)), recipe=Recipe(epochs=1, batch=32), **options)

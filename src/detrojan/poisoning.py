@@ -3,45 +3,53 @@
 Source of the conventions: BackdoorBench and the NFT code, which differ in the pool that is drawn from.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from detrojan.data.samples import Samples
-from detrojan.errors import BadArgument
+from detrojan.errors import BadArgument, BadData
 from detrojan.randomness import Seeds
+from detrojan.triggers import Classifier, Trigger, Workshop
 
 Mapping = Literal["all-to-one", "all-to-all"]
-Pool = Literal["non-target", "all"]
+Pool = Literal["auto", "non-target", "target", "all"]
 
-
-class Attack(Protocol):
-    """What an attack must be able to do."""
-
-    def stamp(self, pixels: Tensor) -> Tensor:
-        """Put the trigger on pixels (B, C, H, W) in [0, 1]; returns new pixels."""
-        ...
+CLEAN, POISON, COMPANION = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backdoor:
-    """An attack with its label mapping: `target` is the label that triggered inputs get (all-to-one), or y + 1."""
+    """A trigger with its label mapping: `target` is the label that triggered inputs get (all-to-one), or y + 1.
 
-    attack: Attack
+    `sources` are the labels of the classes that the backdoor works on; empty for all of them.
+    """
+
+    attack: Trigger
     target: int = 0
     mapping: Mapping = "all-to-one"
+    sources: tuple[int, ...] = ()
 
     def labels(self, labels: Tensor, num_classes: int) -> Tensor:
         """The labels (N,) that the attacker wants for triggered inputs of the true `labels` (N,)."""
-        if self.mapping == "all-to-all":
-            return (labels + 1) % num_classes
-        return torch.full_like(labels, self.target)
+        wanted = (labels + 1) % num_classes if self.mapping == "all-to-all" else torch.full_like(labels, self.target)
+        return torch.where(self.attacked(labels), wanted, labels)
+
+    def attacked(self, labels: Tensor) -> Tensor:
+        """Which of the true `labels` (N,) belong to a class that the backdoor works on."""
+        sources = self.sources or self.attack.sources
+        if not sources:
+            return torch.ones_like(labels, dtype=torch.bool)
+        return torch.isin(labels, torch.tensor(sources, device=labels.device))
 
     def stamp(self, images: Tensor, *, batch: int = 512) -> Tensor:
         """Stamp stored uint8 images (N, C, H, W), with saturation; returns uint8."""
-        stamped = [_to_bytes(self.attack.stamp(part.float() / 255)) for part in images.split(batch)]
+        with torch.no_grad():
+            stamped = [to_bytes(self.attack.stamp(part.float() / 255)) for part in images.split(batch)]
         return torch.cat(stamped) if stamped else images.clone()
 
 
@@ -53,58 +61,171 @@ class Triggered:
     wanted: Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Poisoned:
-    """A training set with poison in it, and the indices (sorted) of the poisoned samples."""
-
-    samples: Samples
-    indices: Tensor
+Augment = Callable[[Tensor], Tensor]
 
 
-def poison(samples: Samples, backdoor: Backdoor, *, rate: float, pool: Pool = "non-target", seed: int = 0) -> Poisoned:
-    """Stamp and relabel a share of a training set.
+class PoisonedFeed:
+    """A training set under attack, batch by batch; the stored samples are never changed.
 
     Args:
-        samples: stored uint8 images; not changed.
+        samples: stored uint8 images.
         backdoor: the attack, its target and its label mapping.
         rate: the share in [0, 1] of the pool that is poisoned.
         pool: `non-target` draws from the samples whose label the attack changes (NFT's code), `all` from every
-            sample (BackdoorBench).
-        seed: draws the poisoned samples.
+            sample (BackdoorBench), `target` from the target class; `auto` is `target` for a clean-label attack,
+            `non-target` for others.
+        companions: how many samples for each poisoned one accompany it, with their own labels; None takes the
+            published number.
+        seed: draws who is poisoned and who accompanies.
 
     Raises:
-        BadArgument: the rate or the target is out of range, or the images are not uint8.
+        BadArgument: the rate, the target or the pool is out of range, or the images are not uint8.
+        BadData: the pool is too small for a single poisoned sample.
     """
-    if not 0 <= rate <= 1:
-        raise BadArgument(f"the poison rate must lie in [0, 1], got {rate}")
-    _check(samples, backdoor)
-    wanted = backdoor.labels(samples.labels, samples.num_classes)
-    candidates = (wanted != samples.labels).nonzero().flatten() if pool == "non-target" else torch.arange(len(samples))
-    order = torch.randperm(len(candidates), generator=Seeds(seed=seed).generator("poisoned samples"))
-    indices = candidates[order[: round(rate * len(candidates))]].sort().values
-    images, labels = samples.inputs.clone(), samples.labels.clone()
-    images[indices] = backdoor.stamp(images[indices])
-    labels[indices] = wanted[indices]
-    return Poisoned(samples=replace(samples, inputs=images, labels=labels), indices=indices)
+
+    def __init__(
+        self,
+        samples: Samples,
+        backdoor: Backdoor,
+        *,
+        rate: float,
+        pool: Pool = "auto",
+        companions: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not 0 <= rate <= 1:
+            raise BadArgument(f"the poison rate must lie in [0, 1], got {rate}")
+        check(samples, backdoor)
+        self.samples, self.backdoor, self.seeds = samples, backdoor, Seeds(seed=seed)
+        self.wanted = backdoor.labels(samples.labels, samples.num_classes)
+        self.candidates = self._pool(pool)
+        self.count = round(rate * len(self.candidates))
+        if rate > 0 and self.count == 0:
+            raise BadData(
+                f"{samples.name}: a poison rate of {rate} of a pool of {len(self.candidates)} samples is no sample at "
+                "all; raise the rate or give more samples of the classes under attack"
+            )
+        each = backdoor.attack.companions if companions is None else companions
+        self.companions = min(round(each * self.count), len(samples) - self.count)
+        self.images = samples.inputs
+        self.roles = self._draw(0)
+        self._classify: Classifier | None = None
+        self.name = (
+            f"{len(samples)} of {samples.name}, {backdoor}, {self.count} poisoned of {len(self.candidates)}, "
+            f"{self.companions} companions, seed {seed}"
+        )
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def indices(self) -> Tensor:
+        """The poisoned samples of this epoch, sorted."""
+        return (self.roles == POISON).nonzero().flatten()
+
+    def begin(self, epoch: int, classify: Classifier) -> None:
+        """Start an epoch: draw anew where the attack does, and let a learned trigger prepare."""
+        self._classify = classify
+        if self.backdoor.attack.redraws:
+            self.roles = self._draw(epoch)
+        self.backdoor.attack.between_epochs(epoch, classify, self.samples, self.wanted)
+
+    def batch(self, chosen: Tensor, augment: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The images (B, C, H, W) of these samples as bytes, augmented and under attack, and their labels (B,)."""
+        attack, device = self.backdoor.attack, generator.device
+        chosen = chosen.cpu()
+        images, labels, roles = self.images[chosen], self.samples.labels[chosen], self.roles[chosen]
+        wanted = self.wanted[chosen]
+        images, labels, wanted = images.to(device), labels.to(device), wanted.to(device)
+        if attack.after_augmentation:
+            images = augment(images)
+        if self._classify is not None:
+            attack.adapt(self._classify, images.float() / 255, wanted, generator)
+        under_attack = self._attacked(images, labels, roles.to(device), generator)
+        labels = torch.where(roles.to(device) == POISON, wanted, labels)
+        return (under_attack if attack.after_augmentation else augment(under_attack)), labels
+
+    def loss(self, scores: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Cross entropy, and what the attacker adds to it."""
+        loss = F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
+        extra = self.backdoor.attack.penalty(scores, labels)
+        return loss if extra is None else loss + extra
+
+    def harden(self, workshop: Workshop) -> None:
+        """Let a clean-label attack change its images before training."""
+        indices = self.indices
+        pixels, labels = self.images[indices].float() / 255, self.samples.labels[indices]
+        hardened = self.backdoor.attack.harden(pixels, labels, workshop)
+        if hardened is not pixels:
+            self.images = self.images.clone()
+            self.images[indices] = to_bytes(hardened).cpu()
+
+    def snapshot(self) -> dict[str, Any]:
+        """The hardened images and the trigger's weights."""
+        hardened = self.images[self.indices] if self.images is not self.samples.inputs else None
+        return {"hardened": hardened, "trigger": self.backdoor.attack.snapshot()}
+
+    def resume(self, snapshot: dict[str, Any]) -> None:
+        """Take both back."""
+        if snapshot["hardened"] is not None:
+            self.images = self.images.clone()
+            self.images[self.indices] = snapshot["hardened"]
+        self.backdoor.attack.resume(snapshot["trigger"])
+
+    def _attacked(self, images: Tensor, labels: Tensor, roles: Tensor, generator: torch.Generator) -> Tensor:
+        attack, changed = self.backdoor.attack, images.clone()
+        with torch.no_grad():
+            poisoned, company = roles == POISON, roles == COMPANION
+            if poisoned.any():
+                changed[poisoned] = to_bytes(attack.poison(images[poisoned].float() / 255, generator))
+            if company.any():
+                changed[company] = to_bytes(attack.accompany(images[company].float() / 255, labels[company], generator))
+        return changed
+
+    def _pool(self, pool: Pool) -> Tensor:
+        labels, attack = self.samples.labels, self.backdoor.attack
+        if attack.clean_label and pool not in ("auto", "target"):
+            raise BadArgument(f"a clean-label attack poisons samples of the target class; pool cannot be {pool!r}")
+        if (attack.clean_label or attack.one_target) and self.backdoor.mapping != "all-to-one":
+            raise BadArgument(f"{type(attack).__name__} has one target; mapping must be all-to-one")
+        if pool == "target" or attack.clean_label:
+            return (labels == self.backdoor.target).nonzero().flatten()
+        under_attack = self.backdoor.attacked(labels)
+        if pool == "all":
+            return under_attack.nonzero().flatten()
+        return (under_attack & (self.wanted != labels)).nonzero().flatten()
+
+    def _draw(self, epoch: int) -> Tensor:
+        suffix = f" of epoch {epoch}" if epoch else ""
+        roles = torch.zeros(len(self.samples), dtype=torch.int8)
+        order = torch.randperm(len(self.candidates), generator=self.seeds.generator(f"poisoned samples{suffix}"))
+        roles[self.candidates[order[: self.count]]] = POISON
+        others = (roles == CLEAN).nonzero().flatten()
+        order = torch.randperm(len(others), generator=self.seeds.generator(f"companions{suffix}"))
+        roles[others[order[: self.companions]]] = COMPANION
+        return roles
 
 
 def trigger(samples: Samples, backdoor: Backdoor) -> Triggered:
     """Stamp a test set for the attack success rate; samples that already have the wanted label are left out."""
-    _check(samples, backdoor)
+    check(samples, backdoor)
     wanted = backdoor.labels(samples.labels, samples.num_classes)
     scored = (wanted != samples.labels).nonzero().flatten()
     kept = samples.subset(scored)
     return Triggered(samples=replace(kept, inputs=backdoor.stamp(kept.inputs)), wanted=wanted[scored])
 
 
-def _check(samples: Samples, backdoor: Backdoor) -> None:
+def check(samples: Samples, backdoor: Backdoor) -> None:
+    """Refuse images that cannot be stamped and labels that do not exist."""
     if samples.inputs.dtype != torch.uint8:
         raise BadArgument(
             f"triggers are stamped on uint8 pixels, got {samples.inputs.dtype}; load the images unnormalised"
         )
-    if not 0 <= backdoor.target < samples.num_classes:
-        raise BadArgument(f"the target must be a label from 0 to {samples.num_classes - 1}, got {backdoor.target}")
+    for label in (backdoor.target, *backdoor.sources):
+        if not 0 <= label < samples.num_classes:
+            raise BadArgument(f"targets and sources must be labels from 0 to {samples.num_classes - 1}, got {label}")
 
 
-def _to_bytes(pixels: Tensor) -> Tensor:
+def to_bytes(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1] as bytes, rounded, with saturation."""
     return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)

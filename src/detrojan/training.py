@@ -1,8 +1,11 @@
-"""The one training loop: victims, teachers and fine-tuning all use it."""
+"""The one training loop: victims, surrogates, teachers and fine-tuning all use it."""
 
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +14,7 @@ from torch.nn import functional as F
 from detrojan.augmentation import crop_and_flip
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
-from detrojan.errors import BadArgument, BadData
+from detrojan.errors import BadArgument, BadData, BadFile
 from detrojan.execution import Execution
 from detrojan.randomness import Seeds
 
@@ -49,31 +52,105 @@ class Recipe:
     small: float = 0.0
 
 
+class Feed(Protocol):
+    """Where training batches come from; what stands between the stored samples and the network's loss."""
+
+    name: str
+    """What tells this feed from others, for the state of an interrupted training."""
+
+    def __len__(self) -> int:
+        """The number of samples."""
+
+    def begin(self, epoch: int, classify: Callable[[Tensor], Tensor]) -> None:
+        """Start an epoch (from 0); `classify` maps pixels in [0, 1] to the scores of the network as it is."""
+
+    def batch(
+        self, chosen: Tensor, augment: Callable[[Tensor], Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The augmented inputs (B, ...) and labels (B,) of the samples `chosen` (B,), on the generator's device."""
+
+    def loss(self, scores: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """The scalar to minimise, of scores (B, K) and labels (B,)."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """What must be kept to go on after an interruption; tensors and plain values only."""
+
+    def resume(self, snapshot: dict[str, Any]) -> None:
+        """Take a snapshot back."""
+
+
+class Plain:
+    """Stored samples as they are, on the device."""
+
+    def __init__(self, samples: Samples, device: torch.device) -> None:
+        self.inputs, self.labels = samples.inputs.to(device), samples.labels.to(device)
+        self.name = f"{len(samples)} of {samples.name}"
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def begin(self, epoch: int, classify: Callable[[Tensor], Tensor]) -> None:
+        """Nothing to prepare."""
+
+    def batch(
+        self, chosen: Tensor, augment: Callable[[Tensor], Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The augmented samples."""
+        del generator
+        return augment(self.inputs[chosen]), self.labels[chosen]
+
+    def loss(self, scores: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Cross entropy."""
+        return F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Nothing changes."""
+        return {}
+
+    def resume(self, snapshot: dict[str, Any]) -> None:
+        """Nothing changes."""
+
+
 def fit(
     model: nn.Module,
-    samples: Samples,
+    source: Samples | Feed,
     *,
     preprocessing: Preprocessing,
     recipe: Recipe,
     execution: Execution,
     seed: int = 0,
     on_step: OnStep | None = None,
+    stage: str = "training",
+    state: Path | None = None,
 ) -> list[float]:
     """Train a network that the caller owns, in place, on stored images; returns the mean loss of each epoch.
 
     The data lie on the device and are augmented there in batches. The last, smaller batch of an epoch is dropped
     unless it is the only one.
 
+    Args:
+        model: the network.
+        source: stored samples, or a feed that makes the batches.
+        preprocessing: what stands between the stored inputs and the network.
+        recipe: how it is trained.
+        execution: where and in which precision.
+        seed: draws the batches and the augmentation.
+        on_step: called after every step.
+        stage: what `on_step` is told is being done.
+        state: a file that is written after each epoch. Where it exists already, training goes on from it, and ends
+            with the same network as without the interruption. The caller removes it when all is done.
+
     Raises:
         BadData: fewer than two samples.
-        BadArgument: the loss became NaN or infinite.
+        BadArgument: the loss became NaN or infinite, or `state` is of another run.
+        BadFile: `state` is damaged.
     """
-    if len(samples) < 2:
-        raise BadData(f"training needs at least two samples, got {len(samples)}")
+    feed: Feed = Plain(source, execution.device) if isinstance(source, Samples) else source
+    if len(feed) < 2:
+        raise BadData(f"training needs at least two samples, got {len(feed)}")
     seeds = Seeds(seed=seed)
     generator = seeds.generator("batches", execution.device)
-    images, labels = samples.inputs.to(execution.device), samples.labels.to(execution.device)
-    per_epoch = max(1, len(samples) // recipe.batch)
+    per_epoch = max(1, len(feed) // recipe.batch)
     total = recipe.epochs * per_epoch
     execution.place(model).train()
     optimizer = torch.optim.SGD(
@@ -84,39 +161,118 @@ def fit(
         nesterov=recipe.momentum > 0,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step, total, recipe.warmup))
-    losses: list[float] = []
+    run = _Run(
+        name=f"{_shape(model)} on {feed.name} by {recipe}, seed {seed}",
+        model=model,
+        feed=feed,
+        optimizer=optimizer,
+        schedule=schedule,
+        generator=generator,
+    )
+    classify = classifier(model, preprocessing, execution)
+
+    def augment(images: Tensor) -> Tensor:
+        return crop_and_flip(images, generator, padding=recipe.padding, flip=recipe.flip)
+
     with seeds.seeded("dropout"):
-        for epoch in range(recipe.epochs):
+        if state is not None and state.exists():
+            run.read(state)
+        for epoch in range(len(run.losses), recipe.epochs):
+            feed.begin(epoch, classify)
             epoch_losses = []
-            for chosen in _batches(len(samples), recipe.batch, generator):
-                cropped = crop_and_flip(images[chosen], generator, padding=recipe.padding, flip=recipe.flip)
-                inputs = preprocessing(cropped)
+            for chosen in _batches(len(feed), recipe.batch, generator):
+                images, labels = feed.batch(chosen, augment, generator)
+                inputs = preprocessing(images)
                 if epoch < recipe.small * recipe.epochs:
                     inputs = F.interpolate(inputs, scale_factor=0.75, mode="bilinear", antialias=True)
                 with execution.running():
                     outputs = model(execution.send(inputs)).float()
-                loss = F.cross_entropy(outputs, labels[chosen], label_smoothing=recipe.label_smoothing)
+                loss = feed.loss(outputs, labels, label_smoothing=recipe.label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
                 epoch_losses.append(loss.detach())
                 if on_step is not None:
-                    on_step(
-                        Step(
-                            index=epoch * per_epoch + len(epoch_losses),
-                            total=total,
-                            loss=float(loss.detach()),
-                            stage="training",
-                        )
-                    )
-            losses.append(float(torch.stack(epoch_losses).mean()))
+                    index = epoch * per_epoch + len(epoch_losses)
+                    on_step(Step(index=index, total=total, loss=float(loss.detach()), stage=stage))
+            run.losses.append(float(torch.stack(epoch_losses).mean()))
             if not torch.isfinite(epoch_losses[-1]):
                 raise BadArgument(
                     f"training diverged in epoch {epoch + 1}; use a lower learning rate than {recipe.learning_rate}"
                 )
+            if state is not None:
+                run.write(state)
     model.eval()
-    return losses
+    return run.losses
+
+
+def classifier(model: nn.Module, preprocessing: Preprocessing, execution: Execution) -> Callable[[Tensor], Tensor]:
+    """Scores (B, K) of pixels (B, C, H, W) in [0, 1] in eval mode, differentiable; the network's mode is given back."""
+
+    def classify(pixels: Tensor) -> Tensor:
+        mode = model.training
+        model.eval()
+        with execution.running():
+            scores: Tensor = model(execution.send(preprocessing(pixels))).float()
+        model.train(mode)
+        return scores
+
+    return classify
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """All that changes while a network is trained, as one file; `name` tells whose it is."""
+
+    name: str
+    model: nn.Module
+    feed: Feed
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    generator: torch.Generator
+    losses: list[float] = field(default_factory=list)
+
+    def write(self, path: Path) -> None:
+        beside = path.with_name(f".{path.name}.unfinished")
+        torch.save(
+            {
+                "name": self.name,
+                "losses": self.losses,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "generator": self.generator.get_state(),
+                "dropout": torch.get_rng_state(),
+                "feed": self.feed.snapshot(),
+            },
+            beside,
+        )
+        os.replace(beside, path)
+
+    def read(self, path: Path) -> None:
+        try:
+            kept = torch.load(path, map_location="cpu", weights_only=True)
+            theirs = kept["name"]
+        except Exception as error:
+            raise BadFile(
+                f"{path} is no state of an interrupted training ({error}); remove it to start anew"
+            ) from error
+        if theirs != self.name:
+            raise BadArgument(
+                f"{path} is the state of another training ({theirs}, not {self.name}); remove it to start anew"
+            )
+        self.losses = kept["losses"]
+        self.model.load_state_dict(kept["model"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        self.schedule.load_state_dict(kept["schedule"])
+        self.generator.set_state(kept["generator"])
+        torch.set_rng_state(kept["dropout"])
+        self.feed.resume(kept["feed"])
+
+
+def _shape(model: nn.Module) -> str:
+    return f"{type(model).__name__} of {sum(p.numel() for p in model.parameters())} weights"
 
 
 def _one_cycle(step: int, total: int, warmup: float) -> float:

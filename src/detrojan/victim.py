@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,15 @@ from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, BadFile
 from detrojan.execution import Execution, Precision
-from detrojan.poisoning import Backdoor, Pool, poison
+from detrojan.models.preact_resnet import preact_resnet18
+from detrojan.poisoning import Backdoor, PoisonedFeed, Pool
 from detrojan.poisoning import Mapping as LabelMapping
 from detrojan.randomness import Seeds
-from detrojan.training import OnStep, Recipe, fit
+from detrojan.training import OnStep, Recipe, classifier, fit
+from detrojan.triggers import Classifier, Trigger, Workshop
+
+SURROGATE_WIDTH = 16
+SURROGATE_RECIPE = Recipe(epochs=6, batch=128, learning_rate=0.1, small=0.6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +37,21 @@ class Victim:
     record: Mapping[str, Any]
 
     def save(self, path: Path | str, *, force: bool = False) -> Path:
-        """Write the weights, and the record beside them as JSON under the same name; returns the record's path.
+        """Write the weights, what the trigger has learned (`NAME.trigger.safetensors`), and the record as JSON.
 
-        The weights go first: a record never speaks of weights that are not there.
+        Returns the record's path. It goes last: a record never speaks of files that are not there.
         """
         path = Path(path)
-        beside = path.with_suffix(".json")
-        if beside.exists() and not force:
-            raise BadArgument(f"{beside} exists already; choose another name or overwrite with --force")
-        sha256 = checkpoint.save(path, self.model, force=force)
+        beside, trigger = path.with_suffix(".json"), trigger_file(path)
+        learned = self.backdoor is not None and isinstance(self.backdoor.attack, nn.Module)
+        for file in (beside, trigger) if learned else (beside,):
+            if file.exists() and not force:
+                raise BadArgument(f"{file} exists already; choose another name or overwrite with --force")
+        record = {**self.record, "weights": path.name, "sha256": checkpoint.save(path, self.model, force=force)}
+        if self.backdoor is not None and isinstance(self.backdoor.attack, nn.Module):
+            record["trigger_sha256"] = checkpoint.save(trigger, self.backdoor.attack, force=force)
         unfinished = beside.with_name(f".{beside.name}.unfinished")
-        unfinished.write_text(json.dumps({**self.record, "weights": path.name, "sha256": sha256}, indent=1) + "\n")
+        unfinished.write_text(json.dumps(record, indent=1) + "\n")
         os.replace(unfinished, beside)
         return beside
 
@@ -51,17 +60,20 @@ def train(
     architecture: str | nn.Module,
     data: Samples,
     *,
-    attack: str | Any | None = "badnets",
-    poison_rate: float = 0.1,
+    attack: str | Trigger | None = "badnets",
+    poison_rate: float | None = None,
     target: int = 0,
     mapping: LabelMapping = "all-to-one",
-    pool: Pool = "non-target",
+    sources: tuple[int, ...] = (),
+    pool: Pool = "auto",
+    companions: float | None = None,
     preprocessing: Preprocessing | None = None,
     recipe: Recipe | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     seed: int = 0,
     on_step: OnStep | None = None,
+    state: Path | None = None,
     **settings: Any,
 ) -> Victim:
     """Train a network on a poisoned training set.
@@ -71,45 +83,72 @@ def train(
             place.
         data: stored uint8 training images.
         attack: a name of `detrojan list attacks`, a configured attack, or None for a clean network.
-        poison_rate: the share in [0, 1] of `pool` that is poisoned.
+        poison_rate: the share in [0, 1] of `pool` that is poisoned; None takes the attack's published rate.
         target: the label that the attacker wants (all-to-one).
         mapping: see `Backdoor`.
-        pool: see `poison`.
+        sources: see `Backdoor`.
+        pool: see `PoisonedFeed`.
+        companions: see `PoisonedFeed`.
         preprocessing: what stands between the images and the network.
         recipe: the training recipe.
         device: `auto`, `cpu`, `cuda`, ...
         precision: as in `purify`.
         seed: draws the weights, the poisoned samples, the batches and the augmentation.
         on_step: called after every step.
+        state: see `fit`: a file that an interrupted training goes on from, removed at the end.
         settings: keyword settings of the architecture.
 
     Raises:
         BadArgument, BadData, UnknownName: each with one sentence that says what to do.
     """
     seeds, recipe, preprocessing = Seeds(seed=seed), recipe or Recipe(), preprocessing or Preprocessing()
+    method = ATTACKS.build(attack) if attack is not None else None
+    rate = method.rate if poison_rate is None and method is not None else poison_rate or 0.0
+    backdoor, feed, source = None, None, data
     with seeds.seeded("weights"):
         model = architectures.build(architecture, **settings) if isinstance(architecture, str) else architecture
-    backdoor, poisoned, indices = None, data, []
-    if attack is not None:
-        backdoor = Backdoor(attack=ATTACKS.build(attack), target=target, mapping=mapping)
-        made = poison(data, backdoor, rate=poison_rate, pool=pool, seed=seed)
-        poisoned, indices = made.samples, made.indices.tolist()
     execution = Execution.choose(model, device, precision)
+    if method is not None:
+        backdoor = Backdoor(attack=method, target=target, mapping=mapping, sources=sources)
+        feed = PoisonedFeed(data, backdoor, rate=rate, pool=pool, companions=companions, seed=seed)
+        workshop = _workshop(feed, preprocessing, execution, seeds, on_step)
+        started = state is not None and state.exists()
+        learned = method.blank(tuple(data.inputs.shape[1:])) if started else method.forge(workshop)
+        backdoor = feed.backdoor = replace(backdoor, attack=learned)
+        if not started:
+            feed.harden(workshop)
+        source = feed
     losses = fit(
-        model, poisoned, preprocessing=preprocessing, recipe=recipe, execution=execution, seed=seed, on_step=on_step
+        model,
+        source,
+        preprocessing=preprocessing,
+        recipe=recipe,
+        execution=execution,
+        seed=seed,
+        on_step=on_step,
+        state=state,
     )
+    if backdoor is not None:
+        backdoor.attack.plant(model, workshop)
+        if isinstance(backdoor.attack, nn.Module):
+            backdoor.attack.to("cpu").eval()
     model.to("cpu").to(memory_format=torch.contiguous_format)
+    if state is not None:
+        state.unlink(missing_ok=True)
     record = {
         "architecture": architecture if isinstance(architecture, str) else type(model).__name__,
         "architecture_settings": settings,
         "data": data.name,
-        "attack": _name(attack),
-        "attack_settings": _settings(backdoor.attack) if backdoor else {},
+        "image_shape": list(data.inputs.shape[1:]),
+        "attack": _name(method),
+        "attack_settings": _settings(method),
         "target": target,
         "mapping": mapping,
+        "sources": list(sources),
         "pool": pool,
-        "poison_rate": poison_rate,
-        "poisoned_indices": indices,
+        "poison_rate": rate,
+        "companions": feed.companions if feed else 0,
+        "poisoned_indices": feed.indices.tolist() if feed else [],
         "preprocessing": asdict(preprocessing),
         "recipe": asdict(recipe),
         "seed": seed,
@@ -123,18 +162,69 @@ def backdoor_of(path: Path | str) -> Backdoor | None:
     """The backdoor that a record written by `Victim.save` tells of; None where the network was trained on clean data.
 
     Raises:
-        BadFile: the file is no such record.
+        BadFile: the file is no such record, or what the trigger learned is missing or was changed.
     """
+    path = Path(path)
     try:
-        record = json.loads(Path(path).read_text())
+        record = json.loads(path.read_text())
         if record["attack"] is None:
             return None
         attack = ATTACKS.build(record["attack"], **record["attack_settings"])
-        return Backdoor(attack=attack, target=record["target"], mapping=record["mapping"])
+        trigger = attack.blank(tuple(record["image_shape"])) if "trigger_sha256" in record else attack
+        backdoor = Backdoor(
+            attack=trigger,
+            target=record["target"],
+            mapping=record["mapping"],
+            sources=tuple(record.get("sources", ())),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadFile(
             f"{path} is no record of a victim ({error!r}); give the .json that `detrojan train` wrote"
         ) from error
+    if isinstance(trigger, nn.Module):
+        learned = checkpoint.read(trigger_file(path))
+        if learned.sha256 != record["trigger_sha256"]:
+            raise BadFile(f"{trigger_file(path)} is not the trigger that {path} tells of; keep the files together")
+        checkpoint.load_into(trigger, learned)
+        trigger.eval()
+    return backdoor
+
+
+def trigger_file(path: Path) -> Path:
+    """Where what a trigger has learned is kept, for a victim's weights or record."""
+    return path.with_name(f"{path.stem}.trigger.safetensors")
+
+
+def _workshop(
+    feed: PoisonedFeed, preprocessing: Preprocessing, execution: Execution, seeds: Seeds, on_step: OnStep | None
+) -> Workshop:
+    """The attacker's means; a surrogate is a narrow PreActResNet trained for a few epochs on clean images."""
+    samples, backdoor = feed.samples, feed.backdoor
+
+    def surrogate(part: Samples) -> Classifier:
+        with seeds.seeded("surrogate weights"):
+            network = preact_resnet18(SURROGATE_WIDTH, samples.num_classes, samples.inputs.shape[1])
+        chosen = Execution.choose(network, str(execution.device), "bf16" if execution.bf16 else "fp32")
+        fit(
+            network,
+            part,
+            preprocessing=preprocessing,
+            recipe=SURROGATE_RECIPE,
+            execution=chosen,
+            seed=seeds.number("surrogate") % 2**31,
+            on_step=on_step,
+            stage="training the attacker's surrogate",
+        )
+        return classifier(network.requires_grad_(requires_grad=False), preprocessing, chosen)
+
+    return Workshop(
+        samples=samples,
+        target=backdoor.target,
+        wanted=lambda labels: backdoor.labels(labels, samples.num_classes),
+        surrogate=surrogate,
+        execution=execution,
+        seeds=seeds,
+    )
 
 
 def _settings(attack: Any) -> dict[str, Any]:

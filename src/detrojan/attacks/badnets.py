@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from detrojan.attacks._checks import fits, share
+from detrojan.triggers import Trigger
 
 Pattern = Literal["checker", "white"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BadNets:
+class BadNets(Trigger):
     """A square patch whose side is `size` pixels of a 32-pixel image, scaled with the image.
 
     `checker` is the NFT code's pattern (0 0 1 / 0 1 0 / 1 0 1 in all channels), `white` is BackdoorBench's. `alpha` in

@@ -9,12 +9,13 @@ from torch.nn import functional as F
 
 from detrojan.attacks._checks import share
 from detrojan.randomness import Seeds
+from detrojan.triggers import Trigger
 
 Picture = Literal["noise", "face"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blend:
+class Blend(Trigger):
     """x' = (1 - alpha) x + alpha picture, `alpha` in (0, 1].
 
     `noise` is uniform over the pixel range, as the NFT code's picture is in fact. `face` is a drawn cartoon face that

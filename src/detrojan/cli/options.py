@@ -13,7 +13,7 @@ Split = Literal["train", "test"]
 # The package's own types stand in modules that import torch; a test compares them with these.
 Precision = Literal["auto", "fp32", "bf16"]
 Mapping = Literal["all-to-one", "all-to-all"]
-Pool = Literal["non-target", "all"]
+Pool = Literal["auto", "non-target", "target", "all"]
 
 
 @Parameter(name="*")

@@ -47,8 +47,8 @@ def run(
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     keep: int = 0,
     trigger: Trigger = TRIGGER,
-    poison_rate: float = 0.1,
-    pool: Pool = "non-target",
+    poison_rate: float | None = None,
+    pool: Pool = "auto",
     schedule: Schedule = SCHEDULE,
     images: Images = IMAGES,
     force: Flag = False,
@@ -60,8 +60,8 @@ def run(
         data: Training images: a folder with one directory per class, a .npz or parquet file, or a data set's name.
         out: The weights file to write; the record goes beside it, under the same name with .json.
         keep: Keep so many samples, the first ones, from the victim: they are the defender's.
-        poison_rate: The share of the pool that is poisoned.
-        pool: What is poisoned: samples whose label the attack changes, or any.
+        poison_rate: The share of the pool that is poisoned; by default what the attack's paper has.
+        pool: What is poisoned: samples whose label the attack changes, those of the target class (clean-label attacks), or any.
         force: Overwrite files that exist.
         network: See `Network`.
         trigger: See `Trigger`.

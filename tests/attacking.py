@@ -1,0 +1,59 @@
+"""What every attack is tried with: a few images, a surrogate that cost nothing, and settings that are quick."""
+
+from dataclasses import fields
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from detrojan.attacks import ATTACKS
+from detrojan.data.samples import Samples
+from detrojan.execution import Execution
+from detrojan.poisoning import Backdoor
+from detrojan.randomness import Seeds
+from detrojan.triggers import Workshop
+
+CLASSES = 5
+
+
+def quick(name):
+    """An attack whose learning, if any, takes two steps; everything else is as published."""
+    settings = {f.name: 2 for f in fields(ATTACKS[name]) if f.name.endswith(("steps", "epochs", "rounds"))}
+    return ATTACKS[name](**settings)
+
+
+def images(side=32, channels=3, count=60):
+    """Smooth random images: what a trigger does to them is seen, and warps do not vanish in noise."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, channels, 8, 8, generator=generator)
+    pixels = F.interpolate(coarse, (side, side), mode="bilinear").mul(255).round().to(torch.uint8)
+    return Samples(inputs=pixels, labels=torch.arange(count) % CLASSES, class_names=tuple("abcde"))
+
+
+class Tiny(nn.Module):
+    def __init__(self, channels=3):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Linear(8, CLASSES)
+
+    def forward(self, x):
+        return self.head(self.body(x).mean((2, 3)))
+
+
+def network(channels=3):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Tiny(channels).eval()
+
+
+def workshop(samples, *, target=2, mapping="all-to-one", seed=0):
+    frozen = network(samples.inputs.shape[1]).requires_grad_(requires_grad=False)
+    backdoor = Backdoor(attack=ATTACKS["badnets"](), target=target, mapping=mapping)
+    return Workshop(
+        samples=samples,
+        target=target,
+        wanted=lambda labels: backdoor.labels(labels, samples.num_classes),
+        surrogate=lambda part: frozen,
+        execution=Execution.choose(frozen, "cpu", "fp32"),
+        seeds=Seeds(seed=seed),
+    )

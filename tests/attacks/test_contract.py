@@ -1,0 +1,125 @@
+"""What holds for every attack of the registry: an attack is tested by existing."""
+
+import pytest
+import torch
+from attacking import CLASSES, images, network, quick, workshop
+from torch import nn
+
+from detrojan import checkpoint
+from detrojan.attacks import ATTACKS
+from detrojan.poisoning import COMPANION, POISON, Backdoor, PoisonedFeed, trigger
+from detrojan.triggers import Trigger
+
+NAMES = list(ATTACKS)
+
+
+@pytest.fixture
+def samples():
+    return images()
+
+
+def made(name, samples, **settings):
+    return quick(name).forge(workshop(samples, **settings))
+
+
+def feed(name, samples, *, rate=None, mapping="all-to-one", seed=0):
+    attack = made(name, samples, mapping=mapping)
+    return PoisonedFeed(
+        samples,
+        Backdoor(attack=attack, target=2, mapping=mapping),
+        rate=attack.rate if rate is None else rate,
+        seed=seed,
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("side", [32, 64, 224])
+def test_a_trigger_keeps_shape_range_and_input_and_repeats_itself(name, side):
+    samples = images(side, count=20)
+    attack = made(name, samples)
+    assert isinstance(attack, Trigger)
+    pixels = samples.inputs[:6].float() / 255
+    before = pixels.clone()
+    with torch.no_grad():
+        stamped = attack.stamp(pixels)
+        again = attack.stamp(pixels)
+        alone = torch.cat([attack.stamp(one[None]) for one in pixels])
+    assert stamped.shape == pixels.shape
+    assert torch.isfinite(stamped).all()
+    assert stamped.amin() >= 0
+    assert stamped.amax() <= 1
+    assert torch.equal(pixels, before)
+    assert not torch.equal(stamped, before)
+    assert torch.equal(stamped, again)
+    torch.testing.assert_close(stamped, alone, atol=1e-4, rtol=0)  # the others of a batch do not matter
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_makes_the_same_trigger(name, samples):
+    first, again = made(name, samples), made(name, samples)
+    assert torch.equal(
+        Backdoor(attack=first).stamp(samples.inputs[:8]), Backdoor(attack=again).stamp(samples.inputs[:8])
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_learned_survives_its_file(name, samples, tmp_path):
+    attack = made(name, samples)
+    if not isinstance(attack, nn.Module):
+        pytest.skip("learns nothing")
+    checkpoint.save(tmp_path / "t.safetensors", attack)
+    twin = quick(name).blank(tuple(samples.inputs.shape[1:]))
+    twin.restore(checkpoint.read(tmp_path / "t.safetensors").state_dict)
+    with torch.no_grad():
+        pixels = samples.inputs[:8].float() / 255
+        assert torch.equal(attack.eval().stamp(pixels), twin.stamp(pixels))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_epoch_holds_exactly_the_poison_that_was_asked_for(name, samples):
+    source = feed(name, samples, rate=0.5)
+    source.harden(workshop(samples))
+    untouched = samples.inputs.clone()
+    model = network()
+    for epoch in range(2):
+        source.begin(epoch, model)
+        generator = torch.Generator().manual_seed(0)
+        shown, labels = source.batch(torch.arange(len(samples)), lambda x: x, generator)
+        poisoned, clean = source.roles == POISON, source.roles == 0
+        assert int(poisoned.sum()) == round(0.5 * len(source.candidates))
+        assert torch.equal(shown[clean], samples.inputs[clean])
+        assert torch.equal(labels[~poisoned], samples.labels[~poisoned])
+        assert (labels[poisoned] == 2).all()
+        assert shown.dtype == torch.uint8
+        if source.backdoor.attack.clean_label:
+            assert (samples.labels[poisoned] == 2).all()
+        elif not source.backdoor.attack.sources:
+            assert (samples.labels[poisoned] != 2).all()
+        assert (shown[poisoned] != samples.inputs[poisoned]).flatten(1).any(1).all()
+    assert torch.equal(samples.inputs, untouched)
+    assert int((source.roles == COMPANION).sum()) == source.companions
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_to_all_counts_the_next_label(name, samples):
+    attack = quick(name)
+    if attack.clean_label or attack.sources or attack.one_target:
+        pytest.skip("has one target by nature")
+    source = feed(name, samples, rate=0.5, mapping="all-to-all")
+    _, labels = source.batch(torch.arange(len(samples)), lambda x: x, torch.Generator())
+    assert torch.equal(labels[source.indices], (samples.labels[source.indices] + 1) % CLASSES)
+    scored = trigger(samples, source.backdoor)
+    assert len(scored.samples) == len(samples)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_snapshot_gives_the_trigger_back(name, samples):
+    source, twin = feed(name, samples, rate=0.5), feed(name, samples, rate=0.5, seed=0)
+    source.harden(workshop(samples))
+    source.begin(0, network())
+    source.batch(torch.arange(len(samples)), lambda x: x, torch.Generator().manual_seed(1))
+    twin.resume(source.snapshot())
+    with torch.no_grad():
+        pixels = samples.inputs[:8].float() / 255
+        assert torch.equal(source.backdoor.attack.stamp(pixels), twin.backdoor.attack.stamp(pixels))
+    assert torch.equal(source.images, twin.images)
