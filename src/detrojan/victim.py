@@ -104,7 +104,7 @@ def train(
     seeds, recipe, preprocessing = Seeds(seed=seed), recipe or Recipe(), preprocessing or Preprocessing()
     method = ATTACKS.build(attack) if attack is not None else None
     rate = method.rate if poison_rate is None and method is not None else poison_rate or 0.0
-    backdoor, feed, source = None, None, data
+    backdoor, feed = None, None
     with seeds.seeded("weights"):
         model = architectures.build(architecture, **settings) if isinstance(architecture, str) else architecture
     execution = Execution.choose(model, device, precision)
@@ -117,10 +117,9 @@ def train(
         backdoor = feed.backdoor = replace(backdoor, attack=learned)
         if not started:
             feed.harden(workshop)
-        source = feed
     losses = fit(
         model,
-        source,
+        feed or data,
         preprocessing=preprocessing,
         recipe=recipe,
         execution=execution,

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from attacking import CLASSES, images, network, quick, workshop
 from torch import nn
 
+from attacking import CLASSES, images, network, quick, workshop
 from detrojan import checkpoint
 from detrojan.attacks import ATTACKS
 from detrojan.poisoning import COMPANION, POISON, Backdoor, PoisonedFeed, trigger

@@ -61,7 +61,8 @@ def run(
         out: The weights file to write; the record goes beside it, under the same name with .json.
         keep: Keep so many samples, the first ones, from the victim: they are the defender's.
         poison_rate: The share of the pool that is poisoned; by default what the attack's paper has.
-        pool: What is poisoned: samples whose label the attack changes, those of the target class (clean-label attacks), or any.
+        pool: What is poisoned: samples whose label the attack changes, those of the target class (as clean-label
+            attacks do), or any.
         force: Overwrite files that exist.
         network: See `Network`.
         trigger: See `Trigger`.
@@ -87,7 +88,7 @@ def run(
         victim = train(
             network.arch,
             seen,
-            attack=backdoor and backdoor.attack,
+            attack=None if backdoor is None else backdoor.attack,
             poison_rate=poison_rate,
             target=trigger.target,
             mapping=trigger.mapping,
