@@ -7,11 +7,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from detrojan.attacks import ATTACKS
+from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.execution import Execution
 from detrojan.poisoning import Backdoor
 from detrojan.randomness import Seeds
-from detrojan.triggers import Workshop
+from detrojan.triggers import Surrogate, Workshop
 
 CLASSES = 5
 
@@ -36,8 +37,11 @@ class Tiny(nn.Module):
         self.body = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
         self.head = nn.Linear(8, CLASSES)
 
+    def features(self, x):
+        return self.body(x).mean((2, 3))
+
     def forward(self, x):
-        return self.head(self.body(x).mean((2, 3)))
+        return self.head(self.features(x))
 
 
 def network(channels=3):
@@ -48,12 +52,14 @@ def network(channels=3):
 
 def workshop(samples, *, target=2, mapping="all-to-one", seed=0):
     frozen = network(samples.inputs.shape[1]).requires_grad_(requires_grad=False)
+    surrogate = Surrogate(scores=frozen, features=frozen.features, head=frozen.head.weight)
     backdoor = Backdoor(attack=ATTACKS["badnets"](), target=target, mapping=mapping)
     return Workshop(
         samples=samples,
         target=target,
         wanted=lambda labels: backdoor.labels(labels, samples.num_classes),
-        surrogate=lambda part: frozen,
+        surrogate=lambda part: surrogate,
         execution=Execution.choose(frozen, "cpu", "fp32"),
         seeds=Seeds(seed=seed),
+        preprocessing=Preprocessing(),
     )

@@ -25,6 +25,7 @@ ROOMS = [
     "attacks",
     "poisoning",
     "training",
+    "scales",
     "victim",
     "wrappers",
     "sites",

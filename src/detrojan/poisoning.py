@@ -140,7 +140,7 @@ class PoisonedFeed:
         if attack.after_augmentation:
             images = augment(images)
         if self._classify is not None:
-            attack.adapt(self._classify, images.float() / 255, wanted, generator)
+            attack.adapt(self._classify, images.float() / 255, labels, wanted, generator)
         under_attack = self._attacked(images, labels, roles.to(device), generator)
         labels = torch.where(roles.to(device) == POISON, wanted, labels)
         return (under_attack if attack.after_augmentation else augment(under_attack)), labels

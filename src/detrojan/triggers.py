@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.execution import Execution
 from detrojan.randomness import Seeds
@@ -18,8 +19,21 @@ from detrojan.randomness import Seeds
 Classifier = Callable[[Tensor], Tensor]
 """Maps pixels (B, C, H, W) in [0, 1] to scores (B, K), through the victim's preprocessing, in eval mode."""
 
-Surrogate = Callable[[Samples], Classifier]
-"""Trains a small clean network on stored images and returns it; its weights are frozen."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surrogate:
+    """A small clean network of the attacker's own, trained and frozen; called with pixels, it gives scores (B, K).
+
+    `features` maps pixels to the inputs (B, D) of the network's last layer, whose weights are `head` (K, D).
+    """
+
+    scores: Classifier
+    features: Classifier
+    head: Tensor
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """The scores (B, K) of pixels (B, C, H, W) in [0, 1]."""
+        return self.scores(pixels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,15 +41,17 @@ class Workshop:
     """What an attacker has at hand before the victim is trained.
 
     `samples` are the attacker's training images (bytes), `wanted` maps true labels (N,) to those that the attacker
-    wants, `surrogate` trains a clean network of the attacker's own.
+    wants, `surrogate` trains a clean network of the attacker's own on stored images, `preprocessing` stands between the
+    pixels and the victim.
     """
 
     samples: Samples
     target: int
     wanted: Callable[[Tensor], Tensor]
-    surrogate: Surrogate
+    surrogate: Callable[[Samples], Surrogate]
     execution: Execution
     seeds: Seeds
+    preprocessing: Preprocessing
 
 
 class Trigger:
@@ -51,7 +67,6 @@ class Trigger:
         companions: the published number of companions for each poisoned sample: samples that are changed too but
             keep their label (cover, cross, noise and negative samples in the words of the papers).
         one_target: the attack is made for a single target; all-to-all has no meaning for it.
-        sources: for an attack on some classes only, their labels; samples of other classes are not attacked.
     """
 
     clean_label: ClassVar[bool] = False
@@ -60,7 +75,11 @@ class Trigger:
     rate: ClassVar[float] = 0.1
     companions: ClassVar[float] = 0.0
     one_target: ClassVar[bool] = False
-    sources: ClassVar[tuple[int, ...]] = ()
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """For an attack on some classes only, their labels; empty for all classes."""
+        return ()
 
     def stamp(self, pixels: Tensor) -> Tensor:
         """Put the trigger on pixels, as at test time; the same pixels always get the same trigger."""
@@ -81,10 +100,13 @@ class Trigger:
         del labels, workshop
         return pixels
 
-    def adapt(self, classify: Classifier, pixels: Tensor, wanted: Tensor, generator: torch.Generator) -> None:
+    def adapt(
+        self, classify: Classifier, pixels: Tensor, labels: Tensor, wanted: Tensor, generator: torch.Generator
+    ) -> None:
         """Improve a learned trigger against the victim as it is now; called before each step.
 
-        `pixels` is the augmented batch without triggers, `wanted` (B,) the labels that the attacker wants.
+        `pixels` is the augmented batch without triggers, `labels` (B,) are the true labels, `wanted` (B,) those that
+        the attacker wants.
         """
 
     def between_epochs(self, epoch: int, classify: Classifier, samples: Samples, wanted: Tensor) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from detrojan.poisoning import Backdoor, PoisonedFeed, Pool
 from detrojan.poisoning import Mapping as LabelMapping
 from detrojan.randomness import Seeds
 from detrojan.training import OnStep, Recipe, classifier, fit
-from detrojan.triggers import Classifier, Trigger, Workshop
+from detrojan.triggers import Surrogate, Trigger, Workshop
 
 SURROGATE_WIDTH = 16
 SURROGATE_RECIPE = Recipe(epochs=6, batch=128, learning_rate=0.1, small=0.6)
@@ -111,10 +112,12 @@ def train(
     if method is not None:
         backdoor = Backdoor(attack=method, target=target, mapping=mapping, sources=sources)
         feed = PoisonedFeed(data, backdoor, rate=rate, pool=pool, companions=companions, seed=seed)
-        workshop = _workshop(feed, preprocessing, execution, seeds, on_step)
+        workshop = _workshop(data, backdoor, preprocessing, execution, seeds, on_step)
         started = state is not None and state.exists()
         learned = method.blank(tuple(data.inputs.shape[1:])) if started else method.forge(workshop)
         backdoor = feed.backdoor = replace(backdoor, attack=learned)
+        if isinstance(learned, nn.Module):
+            learned.to(execution.device)
         if not started:
             feed.harden(workshop)
     losses = fit(
@@ -157,6 +160,26 @@ def train(
     return Victim(model=model, backdoor=backdoor, losses=tuple(losses), record=record)
 
 
+def forge(
+    backdoor: Backdoor,
+    data: Samples,
+    *,
+    preprocessing: Preprocessing | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> Backdoor:
+    """The backdoor with its trigger as it stands before a victim is trained on `data`; a plain trigger is ready.
+
+    The arguments are those of `train`.
+    """
+    execution = Execution.choose(preact_resnet18(width=1), device, precision)  # as for any convolutional victim
+    workshop = _workshop(data, backdoor, preprocessing or Preprocessing(), execution, Seeds(seed=seed), on_step)
+    learned = backdoor.attack.forge(workshop)
+    return replace(backdoor, attack=learned.to("cpu").eval() if isinstance(learned, nn.Module) else learned)
+
+
 def backdoor_of(path: Path | str) -> Backdoor | None:
     """The backdoor that a record written by `Victim.save` tells of; None where the network was trained on clean data.
 
@@ -195,12 +218,16 @@ def trigger_file(path: Path) -> Path:
 
 
 def _workshop(
-    feed: PoisonedFeed, preprocessing: Preprocessing, execution: Execution, seeds: Seeds, on_step: OnStep | None
+    samples: Samples,
+    backdoor: Backdoor,
+    preprocessing: Preprocessing,
+    execution: Execution,
+    seeds: Seeds,
+    on_step: OnStep | None,
 ) -> Workshop:
     """The attacker's means; a surrogate is a narrow PreActResNet trained for a few epochs on clean images."""
-    samples, backdoor = feed.samples, feed.backdoor
 
-    def surrogate(part: Samples) -> Classifier:
+    def surrogate(part: Samples) -> Surrogate:
         with seeds.seeded("surrogate weights"):
             network = preact_resnet18(SURROGATE_WIDTH, samples.num_classes, samples.inputs.shape[1])
         chosen = Execution.choose(network, str(execution.device), "bf16" if execution.bf16 else "fp32")
@@ -214,7 +241,14 @@ def _workshop(
             on_step=on_step,
             stage="training the attacker's surrogate",
         )
-        return classifier(network.requires_grad_(requires_grad=False), preprocessing, chosen)
+        network.requires_grad_(requires_grad=False)
+        headless = deepcopy(network)
+        headless.set_submodule("fc", nn.Identity())
+        return Surrogate(
+            scores=classifier(network, preprocessing, chosen),
+            features=classifier(headless, preprocessing, chosen),
+            head=network.fc.weight,
+        )
 
     return Workshop(
         samples=samples,
@@ -223,6 +257,7 @@ def _workshop(
         surrogate=surrogate,
         execution=execution,
         seeds=seeds,
+        preprocessing=preprocessing,
     )
 
 

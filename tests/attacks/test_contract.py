@@ -69,7 +69,7 @@ def test_what_was_learned_survives_its_file(name, samples, tmp_path):
         pytest.skip("learns nothing")
     checkpoint.save(tmp_path / "t.safetensors", attack)
     twin = quick(name).blank(tuple(samples.inputs.shape[1:]))
-    twin.restore(checkpoint.read(tmp_path / "t.safetensors").state_dict)
+    twin.restore(checkpoint.read(tmp_path / "t.safetensors").state)
     with torch.no_grad():
         pixels = samples.inputs[:8].float() / 255
         assert torch.equal(attack.eval().stamp(pixels), twin.stamp(pixels))

@@ -64,3 +64,30 @@ def test_with_json_only_the_document_reaches_stdout(capsys):
 def test_names_with_brackets_are_no_markup(capsys):
     Screen().table("t", ("name", "value"), [("[red]x[/red]", "[1, 2]")])
     assert "[red]x[/red]" in capsys.readouterr().out
+
+
+def test_a_long_stage_is_logged_each_minute_with_what_is_left(capsys, monkeypatch):
+    clock = iter(range(0, 10_000, 20))
+    monkeypatch.setattr("detrojan.cli.console.time.perf_counter", lambda: next(clock))
+    with Screen().progress() as on_step:
+        for index in range(61, 71):  # a training that goes on after its first sixty steps
+            on_step(Step(index=index, total=100, loss=1.0, stage="training"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "training: 64 of 100 steps, loss 1.000, 80.0 s, about 12 min left"
+    assert len(lines) == 3
+    assert lines[-1].startswith("training: 70 of 100 steps")
+
+
+def test_the_bar_of_a_training_that_goes_on_tells_the_time_that_is_left():
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from detrojan.cli.console import _Bars
+
+    seconds = [0.0]
+    progress = Progress(console=Console(quiet=True), get_time=lambda: seconds[0])
+    bars = _Bars(progress)
+    for index in range(61, 71):
+        seconds[0] += 2.0
+        bars(Step(index=index, total=100, loss=1.0, stage="training"))
+    assert progress.tasks[0].time_remaining == 60

@@ -44,9 +44,9 @@ def test_a_part_of_the_data(evaluate):
     [
         (("--attack", "badnet"), 2, "did you mean 'badnets'?"),
         ((*TRIGGER, "--attack-arg", "patern=white"), 2, "did you mean 'pattern'?"),
-        (("--attack-arg", "pattern=white"), 2, "--attack-arg needs --attack"),
-        (("--attack", "badnets", "--target", "7"), 2, "the target must be a label from 0 to 1"),
-        (("--victim", "victim.json", "--attack", "badnets"), 2, "--attack and --victim exclude each other"),
+        (("--attack-arg", "pattern=white"), 2, "--attack-arg needs an attack"),
+        (("--attack", "badnets", "--target", "7"), 2, "must be labels from 0 to 1, got 7"),
+        (("--victim", "victim.json", "--attack", "badnets"), 2, "an attack and --victim exclude each other"),
         (("--victim", "absent.json"), 1, "is no record of a victim"),
         (("--before", "absent.pth"), 2, "--before compares attack success"),
         ((*TRIGGER, "--before", "absent.pth"), 1, "absent.pth"),

@@ -16,13 +16,13 @@ from detrojan.cli import options
 def test_help_names_every_verb_and_the_exit_codes(detrojan, arguments):
     outcome = detrojan(*arguments)
     assert outcome.code == 0
-    assert all(verb in outcome.out for verb in cli.VERBS)
+    assert all(verb.split()[0] in outcome.out for verb in cli.VERBS)
     assert "3 the purified model was rejected" in " ".join(outcome.out.split())
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_every_verb_has_help(detrojan, verb):
-    outcome = detrojan(verb, "--help")
+    outcome = detrojan(*verb.split(), "--help")
     assert outcome.code == 0
     assert f"Usage: detrojan {verb}" in outcome.out
 

@@ -1,8 +1,13 @@
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
+import torch
 
 from detrojan import checkpoint
+from detrojan.weight_files import sha256_of
 
 QUICK = ("--epochs", "2", "--batch", "8", "--device", "cpu")
 
@@ -72,3 +77,67 @@ def test_outputs_are_looked_at_first(train, tmp_path, name, sentence):
     assert outcome.code == 2
     assert sentence in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from detrojan import training
+from detrojan.cli import main
+
+torch.set_num_threads(int(sys.argv.pop(1)))
+written, write = [], training._Run.write
+
+def killed(run, path):
+    write(run, path)
+    written.append(path)
+    if len(written) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+training._Run.write = killed
+main(sys.argv[1:])
+"""
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(detrojan, arch, pictures, tmp_path):
+    def command(out):
+        schedule = ("--epochs", 5, "--batch", 8, "--device", "cpu", "--attack", "badnets", "--seed", 3)
+        return [str(word) for word in ("train", *arch, "--data", pictures, *schedule, "-o", out)]
+
+    out, undisturbed = tmp_path / "victim.safetensors", tmp_path / "undisturbed.safetensors"
+    threads = str(torch.get_num_threads())
+    done = subprocess.run([sys.executable, "-c", KILLED, threads, *command(out)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [".victim.safetensors.state"]
+    resumed, whole = detrojan(*command(out)), detrojan(*command(undisturbed))
+    assert "Going on after epoch 3 of 5." in resumed.err
+    assert "Going on" not in whole.err
+    assert sha256_of(out) == sha256_of(undisturbed)
+    assert not out.with_name(".victim.safetensors.state").exists()
+
+
+def test_ctrl_c_says_what_was_kept(train, tmp_path, monkeypatch):
+    from detrojan import training
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("detrojan.evaluation.protocol.evaluate", interrupted)
+    outcome = train("--attack", "badnets", "-o", tmp_path / "victim.pt")
+    assert outcome.code == 130
+    assert "victim.pt is written, but not scored." in outcome.err
+    write = training._Run.write
+    monkeypatch.setattr(training._Run, "write", lambda *both: (write(*both), interrupted()))
+    outcome = train("--attack", "badnets", "-o", tmp_path / "other.pt")
+    assert "the same command goes on after the last whole epoch." in outcome.err
+    monkeypatch.setattr(training._Run, "write", interrupted)
+    assert "nothing was written." in train("--attack", "badnets", "-o", tmp_path / "third.pt").err
+
+
+def test_sources_and_companions_reach_the_record(train, tmp_path):
+    arguments = ("--attack", "badnets", "--sources", "0", "--target", "1", "--companions", "0.5", "--poison-rate", "1")
+    train(*arguments, "-o", tmp_path / "victim.pt")
+    record = json.loads((tmp_path / "victim.json").read_text())
+    assert record["sources"] == [0]
+    assert record["poisoned_indices"] == list(range(12))
+    assert record["companions"] == 6

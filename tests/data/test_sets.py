@@ -14,7 +14,7 @@ from detrojan.data.images import resized
 from detrojan.data.load import load
 from detrojan.data.packs import read_packs
 from detrojan.data.sets import DATASETS
-from detrojan.errors import BadData, BadFile
+from detrojan.errors import BadArgument, BadData, BadFile
 
 RNG = np.random.default_rng(0)
 
@@ -146,6 +146,22 @@ def test_the_official_gtsrb(gtsrb_official, split, crop, box):
     assert samples.labels.tolist() == [7]
 
 
+def test_gtsrb_as_the_authors_archives_unpack(gtsrb_official):
+    root, picture = gtsrb_official
+    (root / "GTSRB" / "Final_Training").mkdir(parents=True)
+    (root / "gtsrb" / "GTSRB" / "Training").rename(root / "GTSRB" / "Final_Training" / "Images")
+    (root / "gtsrb" / "GTSRB" / "Final_Test").rename(root / "GTSRB" / "Final_Test")
+    (root / "gtsrb" / "GT-final_test.csv").rename(root / "GT-final_test.csv")
+    expected = np.asarray(picture.resize((32, 32), Image.Resampling.BILINEAR))
+    for split in ("train", "test"):
+        samples = load("gtsrb", split=split, root=root, download=False)
+        assert np.array_equal(samples.inputs[0].permute(1, 2, 0).numpy(), expected)
+        assert samples.labels.tolist() == [7]
+    (root / "GT-final_test.csv").unlink()
+    with pytest.raises(BadFile, match=r"has no GT-final_test.csv"):
+        load("gtsrb", split="test", root=root)
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
@@ -192,6 +208,134 @@ def test_an_incomplete_tinyimagenet(tiny_official):
     (tiny_official / "tiny-imagenet-200" / "words.txt").unlink()
     with pytest.raises(BadFile, match=r"words.txt: missing, so .* is incomplete"):
         load("tinyimagenet", root=tiny_official)
+
+
+WNIDS = ("n01440764", "n01443537", "n02085620")
+
+
+def photograph(path, shade):
+    """A grey photograph with a dark left margin, which the middle square does not reach."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.new("RGB", (64, 32), (shade,) * 3)
+    picture.paste((0, 0, 0), (0, 0, 8, 32))
+    picture.save(path, quality=100)
+
+
+@pytest.fixture(params=["sorted", "flat"])
+def imagenet(request, tmp_path):
+    """Three classes with three training and two validation images, whose shade tells the class and the place."""
+    from scipy.io import savemat
+
+    folder = tmp_path / "imagenet"
+    for label, wnid in enumerate(WNIDS):
+        for place in range(3):
+            photograph(folder / "train" / wnid / f"{wnid}_{place}.JPEG", 60 * label + 20 * place + 20)
+    truth = [3, 1, 2, 2, 3, 1]  # ILSVRC numbers, which are not in the order of the WordNet numbers
+    numbered = {1: WNIDS[1], 2: WNIDS[2], 3: WNIDS[0]}
+    for place, number in enumerate(truth, 1):
+        between = numbered[number] if request.param == "sorted" else "."
+        photograph(folder / "val" / between / f"ILSVRC2012_val_{place:08d}.JPEG", 30 * place)
+    if request.param == "flat":
+        devkit = folder / "ILSVRC2012_devkit_t12" / "data"
+        devkit.mkdir(parents=True)
+        (devkit / "ILSVRC2012_validation_ground_truth.txt").write_text("\n".join(map(str, truth)))
+        kinds = [("ILSVRC2012_ID", int), ("WNID", object), ("words", object), ("num_children", int)]
+        rows = [(number, wnid, f"word {wnid}, other", 0) for number, wnid in numbered.items()]
+        savemat(devkit / "meta.mat", {"synsets": np.array([*rows, (4, "n00000001", "thing", 3)], dtype=kinds)})
+    return folder
+
+
+def shades(samples):
+    assert int((samples.inputs.amax((1, 2, 3)) - samples.inputs.amin((1, 2, 3))).max()) <= 4
+    return samples.inputs.float().mean((1, 2, 3)).div(10).round().mul(10).int().tolist()
+
+
+def test_imagenet_for_training_begins_with_an_image_of_each_class(imagenet):
+    samples = load("imagenet:size=28", root=imagenet.parent)
+    assert samples.inputs.shape == (9, 3, 28, 28)
+    assert samples.labels.tolist() == [0, 1, 2] * 3
+    assert shades(samples) == [60 * label + 20 * place + 20 for place in range(3) for label in range(3)]
+    few = load("imagenet:size=28,per_class=2", root=imagenet.parent)
+    assert torch.equal(few.inputs, samples.inputs[:6])
+
+
+def test_imagenet_for_testing_is_in_the_official_order(imagenet):
+    samples = load("imagenet:size=28", split="test", root=imagenet.parent)
+    assert samples.labels.tolist() == [0, 1, 2, 2, 0, 1]
+    assert shades(samples) == [30, 60, 90, 120, 150, 180]
+    few = load("imagenet:size=28,per_class=1", split="test", root=imagenet.parent)
+    assert shades(few) == [30, 60, 90]
+    titles = [f"word {wnid}, other" for wnid in WNIDS]
+    assert samples.class_names == tuple(titles if (imagenet / "ILSVRC2012_devkit_t12").exists() else WNIDS)
+
+
+def test_imagenet_is_cut_as_torchvision_does_it(imagenet):
+    from torchvision.transforms import CenterCrop, Resize
+
+    path = imagenet / "train" / WNIDS[0] / f"{WNIDS[0]}_0.JPEG"
+    rows, columns = np.mgrid[:300, :400]
+    ramps = np.stack([rows * 0.85, columns * 0.63, 255 - columns * 0.63], -1)
+    Image.fromarray(ramps.astype(np.uint8)).save(path, quality=100)
+    found = load("imagenet:per_class=1", root=imagenet.parent).inputs[0].permute(1, 2, 0).numpy().astype(int)
+    with Image.open(path) as picture:
+        expected = np.asarray(CenterCrop(224)(Resize(256)(picture))).astype(int)
+    assert np.abs(found - expected).max() <= 3
+
+
+def test_the_validation_part_alone(imagenet):
+    from shutil import rmtree
+
+    rmtree(imagenet / "train")
+    assert load("imagenet:size=8", split="test", root=imagenet.parent).labels.tolist() == [0, 1, 2, 2, 0, 1]
+    with pytest.raises(BadData, match=r"train: no such folder; unpack ILSVRC2012_img_train.tar"):
+        load("imagenet", root=imagenet.parent)
+
+
+def test_a_part_of_the_classes_keeps_their_order(imagenet):
+    from shutil import rmtree
+
+    rmtree(imagenet / "train" / WNIDS[1])
+    assert load("imagenet:size=8", root=imagenet.parent).labels.tolist() == [0, 1] * 3
+    assert load("imagenet:size=8", split="test", root=imagenet.parent).labels.tolist() == [0, 1, 1, 0]
+
+
+def test_a_thousand_classes_have_torchvisions_names():
+    from detrojan.data.sets.imagenet import _categories
+
+    wnids = [f"n{number:08d}" for number in range(1000)]
+    assert (_categories(wnids)[wnids[0]], _categories(wnids)[wnids[999]]) == ("tench", "toilet tissue")
+    assert _categories(wnids[:100]) == {}
+
+
+@pytest.mark.parametrize("imagenet", ["flat"], indirect=True)
+@pytest.mark.parametrize("missing", ["meta.mat", "ILSVRC2012_validation_ground_truth.txt"])
+def test_a_flat_imagenet_needs_the_devkit(imagenet, missing):
+    (imagenet / "ILSVRC2012_devkit_t12" / "data" / missing).unlink()
+    with pytest.raises(BadFile, match=r"does not tell the classes .* unpack ILSVRC2012_devkit_t12.tar.gz"):
+        load("imagenet", split="test", root=imagenet.parent)
+
+
+@pytest.mark.parametrize("imagenet", ["sorted"], indirect=True)
+def test_a_damaged_imagenet(imagenet):
+    (imagenet / "train" / WNIDS[2] / f"{WNIDS[2]}_1.JPEG").write_bytes(b"\xff\xd8")
+    with pytest.raises(BadFile, match=rf"{WNIDS[2]}_1.JPEG: not a readable image"):
+        load("imagenet", root=imagenet.parent)
+
+
+@pytest.mark.parametrize("imagenet", ["sorted"], indirect=True)
+def test_more_of_imagenet_than_the_memory_holds_is_refused_before_it_is_read(imagenet, monkeypatch):
+    monkeypatch.setattr("detrojan.data.sets.imagenet.os.sysconf", lambda name: 1000 if "PAGE_SIZE" in name else 1500)
+    with pytest.raises(
+        BadData, match=r"9 images need 0 GB of memory, and this machine has 0; .* imagenet:per_class=50"
+    ):
+        load("imagenet", root=imagenet.parent)
+    assert len(load("imagenet:size=64,per_class=2", root=imagenet.parent)) == 6
+
+
+@pytest.mark.parametrize("setting", ["size=0", "per_class=0", "per_class=few"])
+def test_imagenet_settings_that_cannot_be(setting):
+    with pytest.raises(BadArgument, match=r"must be a number of at least 1"):
+        load(f"imagenet:{setting}")
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])

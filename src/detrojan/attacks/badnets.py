@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from detrojan.attacks._checks import fits, share
+from detrojan.attacks._pictures import checker
 from detrojan.triggers import Trigger
 
 Pattern = Literal["checker", "white"]
@@ -43,9 +44,7 @@ class BadNets(Trigger):
     def _patch(self, side: int) -> Tensor:
         if self.pattern == "white":
             return torch.ones(side, side)
-        cells = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
-        index = torch.arange(side) * 3 // side
-        return cells[index][:, index]
+        return checker(side)
 
 
 METHOD = BadNets

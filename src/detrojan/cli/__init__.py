@@ -20,9 +20,12 @@ VERBS = {
     "evaluate": "Score a network under a known trigger: ACC, ASR, RA and DER.",
     "train": "Train a backdoored network, to test defenses on.",
     "list": "List the attacks, defenses, tasks, data sets and architectures.",
+    "attack show": "Draw a few images without and with an attack's trigger.",
     "show": "Tell what a weights file holds, without running anything from it.",
     "demo": "Make a backdoored network and purify it, in a minute, on data that needs no download.",
 }
+GROUPS = {"attack": "Look at an attack: show."}
+"""The first words of verbs that have two."""
 EPILOGUE = """\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the purified model was rejected and rolled back.
 
@@ -36,8 +39,12 @@ app = App(
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
-for _verb, _sentence in VERBS.items():
-    app.command(f"detrojan.cli.verbs.{_verb}:run", name=_verb, help=_sentence, sort_key=list(VERBS).index(_verb))
+for _place, (_verb, _sentence) in enumerate(VERBS.items()):
+    *_group, _name = _verb.split()
+    if _group and _group[0] not in app:
+        app.command(App(name=_group, help=GROUPS[_group[0]], help_format="plaintext", sort_key=_place))
+    _owner = app[_group[0]] if _group else app
+    _owner.command(f"detrojan.cli.verbs.{'_'.join((*_group, _name))}:run", name=_name, help=_sentence, sort_key=_place)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 120
 """Columns of a table that goes to a file or a pipe, which has no width of its own."""
+SPEED_PERIOD = 300.0
+"""Seconds whose steps tell how long the rest will take; a single step of a large network can last a minute."""
+LOG_PERIOD = 60.0
+"""Seconds between lines on one stage, where there is no terminal to draw a bar on."""
 
 
 class Screen:
@@ -32,6 +36,10 @@ class Screen:
     def say(self, sentence: str, *, style: str = "") -> None:
         """One sentence, never cut or broken: a terminal wraps it, a file gets one line."""
         self._results.print(Text(sentence, style=style), soft_wrap=True)
+
+    def note(self, sentence: str) -> None:
+        """One sentence beside the results, on stderr; it goes above a progress bar."""
+        self._notes.print(Text(sentence), soft_wrap=True)
 
     def facts(self, rows: Mapping[str, object]) -> None:
         """Names and values, one a line; a value of None is left out."""
@@ -79,7 +87,7 @@ class Screen:
             TextColumn("[dim]left[/dim]"),
             TimeRemainingColumn(compact=True),
         )
-        with Progress(*columns, console=self._notes) as bars:
+        with Progress(*columns, console=self._notes, speed_estimate_period=SPEED_PERIOD) as bars:
             yield _Bars(bars)
 
     def finish(self, document: Mapping[str, Any]) -> None:
@@ -103,25 +111,33 @@ class _Bars:
 
 
 class _Log:
-    """A line for each stage when the next one begins, or at the end."""
+    """A line for each stage when the next one begins, or at the end; of a long stage, one a minute."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._first: Step | None = None
         self._last: Step | None = None
-        self._start = time.perf_counter()
+        self._start = self._told = time.perf_counter()
 
     def __call__(self, step: "Step") -> None:
         if self._last is not None and self._last.stage != step.stage:
             self.flush()
-        self._last = step
+        now = time.perf_counter()
+        self._first, self._last = self._first or step, step
+        if now - self._told > LOG_PERIOD and step.index > self._first.index:
+            left = (now - self._start) * (step.total - step.index) / (step.index - self._first.index + 1)
+            self._tell(now, f", about {left / 60:.0f} min left")
 
     def flush(self) -> None:
         """Tell of the stage that is over."""
+        self._tell(time.perf_counter())
+        self._first, self._last, self._start = None, None, self._told
+
+    def _tell(self, now: float, more: str = "") -> None:
+        self._told = now
         if self._last is not None:
-            done, seconds = self._last, time.perf_counter() - self._start
-            line = f"{done.stage}: {done.index} of {done.total} steps, {_loss(done)}".rstrip(", ")
-            self._console.print(Text(f"{line}, {seconds:.1f} s"), soft_wrap=True)
-        self._last, self._start = None, time.perf_counter()
+            line = f"{self._last.stage}: {self._last.index} of {self._last.total} steps, {_loss(self._last)}"
+            self._console.print(Text(f"{line.rstrip(', ')}, {now - self._start:.1f} s{more}"), soft_wrap=True)
 
 
 def complain(sentence: str) -> None:

@@ -23,7 +23,7 @@ def explain(error: BaseException) -> Failure:
     """Turn whatever was raised into an exit code and a sentence."""
     text = _one_line(error)
     if isinstance(error, KeyboardInterrupt):
-        return Failure(INTERRUPTED, "Interrupted; nothing was written.")
+        return Failure(INTERRUPTED, text or "Interrupted; nothing was written.")
     if isinstance(error, UnusedCliTokensError):
         return Failure(USAGE, f"{' '.join(error.unused_tokens or ())!r} is not expected here. {_see_help(error)}")
     if isinstance(error, CycloptsError):

@@ -8,6 +8,8 @@ from cyclopts import Parameter
 
 Pairs = Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True, show_default=False)]
 """`key=value ...` after one flag, or the flag several times."""
+Labels = Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True, show_default=False)]
+"""`1 2 3` after one flag."""
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Split = Literal["train", "test"]
 # The package's own types stand in modules that import torch; a test compares them with these.
@@ -57,17 +59,26 @@ class Running:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trigger:
-    """A known backdoor."""
+class Aim:
+    """How an attack is set up, and what it wants."""
 
-    attack: str | None = None
-    """The attack: a name of `detrojan list attacks`."""
     attack_arg: Pairs = ()
     """Settings of the attack, such as pattern=white."""
     target: int = 0
     """The label that the attacker wants."""
     mapping: Mapping = "all-to-one"
     """Which label a triggered input gets: the target, or its own plus one."""
+    sources: Labels = ()
+    """The labels of the classes under attack; by default all of them, or what the attack's paper has."""
 
 
-RUNNING, IMAGES, TRIGGER = Running(), Images(), Trigger()
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger(Aim):
+    """A known backdoor."""
+
+    attack: str | None = None
+    """The attack: a name of `detrojan list attacks`."""
+
+
+RUNNING, IMAGES, AIM, TRIGGER = Running(), Images(), Aim(), Trigger()

@@ -81,14 +81,14 @@ def backdoor(trigger: Trigger, victim: Path | None) -> "Backdoor | None":
 
     if victim is not None:
         if trigger.attack is not None or trigger.attack_arg:
-            raise BadArgument("--attack and --victim exclude each other; the victim's record names its attack")
+            raise BadArgument("an attack and --victim exclude each other; the victim's record names its attack")
         return backdoor_of(victim)
     if trigger.attack is None:
         if trigger.attack_arg:
-            raise BadArgument("--attack-arg needs --attack")
+            raise BadArgument("--attack-arg needs an attack")
         return None
     attack = configured(ATTACKS, trigger.attack, trigger.attack_arg, flag="--attack-arg")
-    return Backdoor(attack=attack, target=trigger.target, mapping=trigger.mapping)
+    return Backdoor(attack=attack, target=trigger.target, mapping=trigger.mapping, sources=trigger.sources)
 
 
 def _first(found: "Samples", count: int) -> "Samples":

@@ -1,5 +1,10 @@
-"""`detrojan train`: a backdoored network to test defenses on, with the record of how it was made."""
+"""`detrojan train`: a backdoored network to test defenses on, with the record of how it was made.
 
+After each epoch the training is kept in a hidden file beside the output, from which the same command goes on.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +18,7 @@ from detrojan.cli.verbs.evaluate import estimates_of, scores_document, show
 from detrojan.errors import BadArgument
 
 if TYPE_CHECKING:
-    from detrojan.training import Recipe
+    from detrojan.training import OnStep, Recipe, Step
 
 
 @Parameter(name="*")
@@ -38,6 +43,8 @@ class Schedule:
 
 
 SCHEDULE = Schedule()
+STAGE = "training"
+"""What `detrojan.training.fit` calls the training of the victim itself."""
 
 
 def run(
@@ -49,12 +56,15 @@ def run(
     trigger: Trigger = TRIGGER,
     poison_rate: float | None = None,
     pool: Pool = "auto",
+    companions: float | None = None,
     schedule: Schedule = SCHEDULE,
     images: Images = IMAGES,
     force: Flag = False,
     running: Running = RUNNING,
 ) -> int:
-    """Train a network on a poisoned training set, score it on the test set, and write its weights and a record.
+    """Train a network on a poisoned training set, write its weights and a record, and score it on the test set.
+
+    A training that was interrupted or killed goes on after its last whole epoch when the same command is given again.
 
     Args:
         data: Training images: a folder with one directory per class, a .npz or parquet file, or a data set's name.
@@ -63,6 +73,8 @@ def run(
         poison_rate: The share of the pool that is poisoned; by default what the attack's paper has.
         pool: What is poisoned: samples whose label the attack changes, those of the target class (as clean-label
             attacks do), or any.
+        companions: How many samples for each poisoned one are changed too but keep their label (cover, noise or cross
+            samples); by default what the attack's paper has.
         force: Overwrite files that exist.
         network: See `Network`.
         trigger: See `Trigger`.
@@ -84,7 +96,8 @@ def run(
     preprocessing = reading.preprocessing(images)
     seen = reading.without_first(reading.samples(data, images, split="train"), keep)
     test = reading.samples(data, images, split="test")
-    with screen.progress() as on_step:
+    state = out.with_name(f".{out.name}.state")
+    with screen.progress() as on_step, _left(state, "the same command goes on after the last whole epoch"):
         victim = train(
             network.arch,
             seen,
@@ -92,15 +105,22 @@ def run(
             poison_rate=poison_rate,
             target=trigger.target,
             mapping=trigger.mapping,
+            sources=trigger.sources,
             pool=pool,
+            companions=companions,
             preprocessing=preprocessing,
             recipe=_recipe(schedule),
             device=running.device,
             precision=running.precision,
             seed=running.seed,
-            on_step=on_step,
+            on_step=_Teller(screen, on_step, schedule.epochs),
+            state=state,
             **architectures.parse_settings(network.arch_arg),
         )
+    with outputs.uninterrupted():
+        record = victim.save(out, force=force)
+    screen.say(f"Wrote {out} and {record}")
+    with screen.progress() as on_step, _left(out, f"{out} is written, but not scored"):
         scores = evaluate(
             victim.model,
             test,
@@ -111,9 +131,6 @@ def run(
             on_step=on_step,
         )
     show(screen, f"The victim on {test.name}, %", estimates_of(scores))
-    with outputs.uninterrupted():
-        record = victim.save(out, force=force)
-    screen.say(f"Wrote {out} and {record}")
     screen.finish(
         {
             "verb": "train",
@@ -127,6 +144,34 @@ def run(
         }
     )
     return 0
+
+
+@dataclass(slots=True)
+class _Teller:
+    """Passes progress on, and says so where a training begins with another than its first step."""
+
+    screen: Screen
+    on_step: "OnStep"
+    epochs: int
+    began: bool = False
+
+    def __call__(self, step: "Step") -> None:
+        if step.stage == STAGE and not self.began:
+            self.began = True
+            if done := (step.index - 1) * self.epochs // step.total:
+                self.screen.note(f"Going on after epoch {done} of {self.epochs}.")
+        self.on_step(step)
+
+
+@contextmanager
+def _left(kept: Path, sentence: str) -> Iterator[None]:
+    """After a Ctrl-C, say what has been kept."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if kept.exists():
+            raise KeyboardInterrupt(f"Interrupted; {sentence}.") from interrupt
+        raise
 
 
 def _recipe(schedule: Schedule) -> "Recipe":

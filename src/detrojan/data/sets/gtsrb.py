@@ -19,7 +19,11 @@ from detrojan.errors import BadArgument, BadFile
 SIDE = 32
 CLASS_NAMES = tuple(str(number) for number in range(43))
 CORNERS = ("Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2")
-FOLDERS = {"train": "gtsrb/GTSRB/Training", "test": "gtsrb/GTSRB/Final_Test/Images"}
+FOLDERS: dict[Split, tuple[str, ...]] = {
+    "train": ("GTSRB/Final_Training/Images", "gtsrb/GTSRB/Training"),
+    "test": ("GTSRB/Final_Test/Images", "gtsrb/GTSRB/Final_Test/Images"),
+}
+"""As the authors' archives unpack, and as torchvision unpacks them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +41,15 @@ class Gtsrb:
             raise BadArgument(f"gtsrb: crop must be 'frame' or 'sign', got {self.crop!r}")
 
     def read(self, *, split: Split, root: Path, download: bool) -> Samples:
-        """Read the pack (half of the training frames, all test images), else `gtsrb` as torchvision unpacks it."""
+        """Read the pack (half of the training frames, all test images), else the archives as they are unpacked."""
         if packs := find_packs(root, f"gtsrb-{split}.npz"):
             pack = read_packs(packs)
             pixels = _cropped(pack) if self.crop == "sign" else pack.pixels
             labels = pack.arrays["labels"].tolist()
         else:
-            official = Official(title="GTSRB", files=(f"gtsrb-{split}.npz", FOLDERS[split]))
-            official.open(root=root, download=download, split=split)
+            if not _folder(root, split):
+                official = Official(title="GTSRB", files=(f"gtsrb-{split}.npz", *FOLDERS[split]))
+                official.open(root=root, download=download, split=split)
             pixels, labels = self._official(root, split)
         return from_arrays(pixels, labels, class_names=CLASS_NAMES, name=f"gtsrb {split} ({self.crop})")
 
@@ -61,12 +66,19 @@ class Gtsrb:
         return np.stack(pixels), labels
 
 
+def _folder(root: Path, split: Split) -> Path | None:
+    """The official folder of images that is there."""
+    return next((root / name for name in FOLDERS[split] if any((root / name).glob("*"))), None)
+
+
 def _rows(root: Path, split: Split) -> Iterator[tuple[Path, dict[str, str]]]:
     """Each image of the official folder with its row of the annotations."""
-    folder = root / FOLDERS[split]
-    tables = sorted(folder.glob("*/GT-*.csv")) if split == "train" else [root / "gtsrb" / "GT-final_test.csv"]
+    folder = _folder(root, split) or root / FOLDERS[split][-1]
+    places = [place / "GT-final_test.csv" for place in (folder, *folder.parents[:3])]  # it has an archive of its own
+    tables = sorted(folder.glob("*/GT-*.csv")) if split == "train" else [p for p in places if p.is_file()][:1]
     if not tables:
-        raise BadFile(f"{folder}: has no GT-*.csv annotations beside the images; fetch GTSRB again")
+        name = "GT-*.csv annotations beside the images" if split == "train" else "GT-final_test.csv in it or above"
+        raise BadFile(f"{folder}: has no {name}; fetch GTSRB again")
     for table in tables:
         with table.open(newline="") as file:
             for row in csv.DictReader(file, delimiter=";"):

@@ -1,0 +1,30 @@
+"""Rows of a benchmark as files: written beside and renamed, claimed by one process at a time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def claim(path: Path) -> bool:
+    """Take an unfinished row, so that several processes can work side by side; remove `*.running` after a kill."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        return False
+    try:
+        path.with_suffix(".running").open("x").close()
+    except FileExistsError:
+        return False
+    return True
+
+
+def release(path: Path) -> None:
+    """Give a finished row back."""
+    path.with_suffix(".running").unlink()
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".unfinished")
+    beside.write_text(json.dumps(content, indent=1) + "\n")
+    beside.replace(path)

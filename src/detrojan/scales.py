@@ -1,0 +1,40 @@
+"""The two scales at which victims are made: `small` for two CPU cores, `full` for the literature's figures.
+
+`small` was chosen so that a victim takes about two minutes on two cores with bfloat16 instructions and still behaves
+like a big one; see `benchmarks/`. `full` is the recipe of the NFT code, except for its learning rate schedule, which is
+one cycle here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from detrojan.errors import unknown_name
+from detrojan.training import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """The width of a PreActResNet-18 (64 is the literature's) and the recipe that it is trained with."""
+
+    width: int
+    recipe: Recipe
+
+    @classmethod
+    def named(cls, name: str) -> "Scale":
+        """A scale by its name.
+
+        Raises:
+            UnknownName: there is no such scale.
+        """
+        if name not in SCALES:
+            raise unknown_name("scale", name, SCALES)
+        return SCALES[name]
+
+
+SCALES: Mapping[str, Scale] = MappingProxyType(
+    {
+        "small": Scale(width=16, recipe=Recipe(epochs=5, batch=128, learning_rate=0.1, small=0.6)),
+        "full": Scale(width=64, recipe=Recipe(epochs=100, batch=128, learning_rate=0.1, padding=4)),
+    }
+)
