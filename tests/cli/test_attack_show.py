@@ -22,7 +22,7 @@ class _Brighter(LearnedTrigger):
     def stamp(self, pixels):
         return (pixels + self.light).clamp(0, 1)
 
-    def adapt(self, classify, pixels, wanted, generator):
+    def adapt(self, classify, pixels, labels, wanted, generator):
         pass
 
 
