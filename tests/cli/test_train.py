@@ -141,3 +141,26 @@ def test_sources_and_companions_reach_the_record(train, tmp_path):
     assert record["sources"] == [0]
     assert record["poisoned_indices"] == list(range(12))
     assert record["companions"] == 6
+
+
+def test_an_attack_that_learns_is_scored_with_what_it_has_learned(train, detrojan, arch, pictures, tmp_path):
+    out = tmp_path / "victim.safetensors"
+    outcome = train("--attack", "lira", "--target", "1", "--size", "32", "-o", out, "--json")
+    assert outcome.code == 0, outcome.document
+    document = outcome.document
+    assert document["asr"] is not None
+    assert out.with_suffix(".trigger.safetensors").exists()
+    again = detrojan(
+        "evaluate", out, *arch, "--data", pictures, "--victim", out.with_suffix(".json"), "--json"
+    ).document
+    assert again["asr"] == document["asr"]
+
+
+def test_a_scale_brings_its_recipe(train, tmp_path, monkeypatch):
+    from detrojan import scales
+    from detrojan.training import Recipe
+
+    recipe = Recipe(epochs=3, batch=8)
+    monkeypatch.setattr(scales, "SCALES", {"small": scales.Scale(width=4, recipe=recipe)})
+    train("--attack", "none", "--scale", "small", "-o", tmp_path / "clean.pt")
+    assert json.loads((tmp_path / "clean.json").read_text())["recipe"]["epochs"] == 3

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -58,6 +58,7 @@ def run(
     pool: Pool = "auto",
     companions: float | None = None,
     schedule: Schedule = SCHEDULE,
+    scale: Literal["small", "full"] | None = None,
     images: Images = IMAGES,
     force: Flag = False,
     running: Running = RUNNING,
@@ -75,6 +76,8 @@ def run(
             attacks do), or any.
         companions: How many samples for each poisoned one are changed too but keep their label (cover, noise or cross
             samples); by default what the attack's paper has.
+        scale: Train by the recipe of the benches in place of the schedule's options: `small` for two CPU cores, `full`
+            as in the literature; the width of a PreActResNet goes with it.
         force: Overwrite files that exist.
         network: See `Network`.
         trigger: See `Trigger`.
@@ -83,11 +86,12 @@ def run(
         running: See `Running`.
     """
     screen = Screen(as_json=running.json)
-    outputs.check(out, out.with_suffix(".json"), force=force)
+    outputs.check(out, out.with_suffix(".json"), out.with_suffix(".trigger.safetensors"), force=force)
     outputs.check_suffix(out)
     from detrojan import architectures
     from detrojan.evaluation.protocol import evaluate
     from detrojan.poisoning import trigger as stamp
+    from detrojan.scales import SCALES
     from detrojan.victim import train
 
     backdoor = None if trigger.attack == "none" else reading.backdoor(trigger, None)
@@ -97,6 +101,11 @@ def run(
     seen = reading.without_first(reading.samples(data, images, split="train"), keep)
     test = reading.samples(data, images, split="test")
     state = out.with_name(f".{out.name}.state")
+    recipe, settings = _recipe(schedule), architectures.parse_settings(network.arch_arg)
+    if scale is not None:
+        recipe = SCALES[scale].recipe
+        if "preact_resnet" in network.arch:
+            settings = {"width": SCALES[scale].width, **settings}
     with screen.progress() as on_step, _left(state, "the same command goes on after the last whole epoch"):
         victim = train(
             network.arch,
@@ -109,13 +118,13 @@ def run(
             pool=pool,
             companions=companions,
             preprocessing=preprocessing,
-            recipe=_recipe(schedule),
+            recipe=recipe,
             device=running.device,
             precision=running.precision,
             seed=running.seed,
-            on_step=_Teller(screen, on_step, schedule.epochs),
+            on_step=_Teller(screen, on_step, recipe.epochs),
             state=state,
-            **architectures.parse_settings(network.arch_arg),
+            **settings,
         )
     with outputs.uninterrupted():
         record = victim.save(out, force=force)
@@ -124,7 +133,7 @@ def run(
         scores = evaluate(
             victim.model,
             test,
-            None if backdoor is None else stamp(test, backdoor),
+            None if victim.backdoor is None else stamp(test, victim.backdoor),
             preprocessing=preprocessing,
             device=running.device,
             precision=running.precision,
