@@ -150,10 +150,9 @@ def test_an_attack_that_learns_is_scored_with_what_it_has_learned(train, detroja
     document = outcome.document
     assert document["asr"] is not None
     assert out.with_suffix(".trigger.safetensors").exists()
-    again = detrojan(
-        "evaluate", out, *arch, "--data", pictures, "--victim", out.with_suffix(".json"), "--json"
-    ).document
-    assert again["asr"] == document["asr"]
+    record = out.with_suffix(".json")
+    again = detrojan("evaluate", out, *arch, "--data", pictures, "--size", "32", "--victim", record, "--json")
+    assert again.document["asr"] == document["asr"]
 
 
 def test_a_scale_brings_its_recipe(train, tmp_path, monkeypatch):
