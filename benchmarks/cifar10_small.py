@@ -23,6 +23,7 @@ import detrojan
 from detrojan import Preprocessing, Recipe, evaluate, load_data, purify, train, trigger
 from detrojan.data.samples import Samples, sample
 from provenance import origin
+from rows import claim, release, write
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs" / "cifar10-small"
@@ -105,7 +106,7 @@ def make_victims(threads: int, only: str) -> None:
         )
         victim.save(path)
         seconds = time.perf_counter() - start
-        write(RUNS / f"{attack}.victim.json", {"seconds": seconds, "threads": threads, **_scores(attack), **origin()})
+        write(RUNS / f"{attack}.victim.json", {"seconds": seconds, "threads": threads, **scores_of(attack), **origin()})
 
 
 def run_rows(threads: int, only: str, but: str) -> None:
@@ -114,13 +115,15 @@ def run_rows(threads: int, only: str, but: str) -> None:
     pool = data.subset(torch.arange(KEPT))
     for row in rows():
         path = RUNS / f"row-{row.name}.json"
-        if path.exists() or only not in row.name or but in row.name or not _claimed(path):
+        if only not in row.name or but in row.name or not claim(path):
             continue
         per_class = row.count // 10
         clean, indices = sample(pool, per_class=per_class, seed=row.seed)
         method = detrojan.DEFENSES.build(row.method, **row.settings)
-        result = purify(_victim(row.attack), clean, method=method, preprocessing=CIFAR10, seed=row.seed, tolerance=1.0)
-        scores = _scores(row.attack, result.model)
+        result = purify(
+            victim_of(row.attack), clean, method=method, preprocessing=CIFAR10, seed=row.seed, tolerance=1.0
+        )
+        scores = scores_of(row.attack, result.model)
         write(
             path,
             {
@@ -142,29 +145,12 @@ def run_rows(threads: int, only: str, but: str) -> None:
                 **origin(),
             },
         )
-        path.with_suffix(".running").unlink()
+        release(path)
         print(
             f"{row.name}: ACC {scores['acc']:.1f} ASR {scores['asr']:.1f} RA {scores['ra']:.1f}, "
             f"{result.cost.seconds:.0f} s",
             flush=True,
         )
-
-
-def _claimed(path: Path) -> bool:
-    """Take a row for this process, so that several can work side by side; remove `*.running` after a kill."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".running").open("x").close()
-    except FileExistsError:
-        return False
-    return True
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".unfinished")
-    beside.write_text(json.dumps(content, indent=1) + "\n")
-    beside.replace(path)
 
 
 def table() -> None:
@@ -248,20 +234,20 @@ def _spread(values: list[float]) -> str:
     return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
 
 
-def _victim(attack: str) -> torch.nn.Module:
+def victim_of(attack: str) -> torch.nn.Module:
     from detrojan import architectures, checkpoint
 
     model = architectures.build("detrojan:preact_resnet18", width=16)
     return checkpoint.load_into(model, checkpoint.read(RUNS / f"{attack}.pth"))
 
 
-def _scores(attack: str, model: torch.nn.Module | None = None) -> dict[str, float]:
+def scores_of(attack: str, model: torch.nn.Module | None = None) -> dict[str, float]:
     from detrojan.victim import backdoor_of
 
     test: Samples = load_data("cifar10", split="test")
     backdoor = backdoor_of(RUNS / f"{attack}.json")
     triggered = trigger(test, backdoor)
-    scores = evaluate(model or _victim(attack), test, triggered, preprocessing=CIFAR10)
+    scores = evaluate(model or victim_of(attack), test, triggered, preprocessing=CIFAR10)
     return {"acc": 100 * scores.acc.value, "asr": 100 * scores.asr.value, "ra": 100 * scores.ra.value}
 
 

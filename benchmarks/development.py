@@ -1,7 +1,7 @@
 """The victims on which settings are chosen: other triggers, targets and seeds than those that are reported.
 
     python benchmarks/development.py train    # four victims, six epochs each
-    python benchmarks/development.py score    # shrink_distil with several targets; writes benchmarks/development.md, .json
+    python benchmarks/development.py score    # shrink_distil with several targets; writes development.md and .json here
 
 PreActResNet-18 of width 16 on CIFAR-10 without its first 5,000 training images; clean samples come from those. Figures
 are made on the first 4,000 test images. Work lies in runs/development (not committed).
@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 
 import detrojan
-from cifar10_small import CIFAR10, KEPT, _claimed, write
+from cifar10_small import CIFAR10, KEPT
 from detrojan import Recipe, architectures, checkpoint, evaluate, load_data, purify, train, trigger
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.blend import Blend
 from detrojan.data.samples import sample
 from detrojan.victim import backdoor_of
 from provenance import origin
+from rows import claim, release, write
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs" / "development"
@@ -40,7 +41,7 @@ def make() -> None:
     seen = data.subset(torch.arange(KEPT, len(data)))
     for name, (attack, target, seed) in VICTIMS.items():
         path = RUNS / f"{name}.pth"
-        if not path.exists() and _claimed(path):
+        if claim(path):
             victim = train(
                 "detrojan:preact_resnet18",
                 seen,
@@ -53,6 +54,7 @@ def make() -> None:
                 width=16,
             )
             victim.save(path)
+            release(path)
 
 
 def score() -> None:
@@ -66,7 +68,7 @@ def score() -> None:
             triggered = trigger(test, backdoor_of(RUNS / f"{name}.json"))
             for count in (500, 10):
                 path = RUNS / f"row-{name}-{count}-{lost}.json"
-                if path.exists() or not _claimed(path):
+                if not claim(path):
                     continue
                 clean, _ = sample(pool, per_class=count // 10, seed=0)
                 method = detrojan.DEFENSES.build("shrink_distil", lost=lost)
@@ -76,6 +78,7 @@ def score() -> None:
                     scores = evaluate(network, test, triggered, preprocessing=CIFAR10)
                     row[when] = {k: 100 * getattr(scores, k).value for k in ("acc", "asr", "ra")}
                 write(path, row)
+                release(path)
                 print(name, count, lost, row["before"], row["after"], flush=True)
 
 

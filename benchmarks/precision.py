@@ -17,11 +17,12 @@ from unittest.mock import patch
 import torch
 
 import detrojan
-from cifar10_small import CIFAR10, KEPT, _claimed, _scores, _victim, write
+from cifar10_small import CIFAR10, KEPT, scores_of, victim_of
 from detrojan import load_data, purify
 from detrojan.data.samples import sample
 from detrojan.execution import Execution
 from provenance import origin
+from rows import claim, release, write
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs" / "precision"
@@ -38,18 +39,18 @@ def run() -> None:
         for seed in range(3):
             for mode, fields in MODES.items():
                 path = RUNS / f"{method}-{mode.replace(', ', '-')}-s{seed}.json"
-                if path.exists() or not _claimed(path):
+                if not claim(path):
                     continue
-                victim = _victim("badnets")
+                victim = victim_of("badnets")
                 chosen = replace(Execution.choose(victim, "cpu"), **fields)
                 clean, _ = sample(pool, per_class=50, seed=seed)
                 with patch.object(Execution, "choose", return_value=chosen):
                     defense = detrojan.DEFENSES.build(method, **settings)
                     result = purify(victim, clean, method=defense, preprocessing=CIFAR10, seed=seed, tolerance=1.0)
-                scores = _scores("badnets", result.model)
+                scores = scores_of("badnets", result.model)
                 row = {"method": method, "mode": mode, "seed": seed, "seconds": result.cost.seconds}
                 write(path, {**row, **scores, **origin()})
-                path.with_suffix(".running").unlink()
+                release(path)
                 print(row, scores, flush=True)
 
 
