@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from attacking import images, workshop
-from detrojan.attacks.cba import CBA, join, throw
+from detrojan.attacks.cba import CBA, join
 from detrojan.errors import BadArgument, BadData
 from detrojan.poisoning import Backdoor, trigger
 
@@ -48,16 +48,6 @@ def test_each_half_is_a_window_of_its_image():
     joined = join(columns, columns + 0.5, chosen)[:, 0, 0]
     steps = joined.diff(dim=1)
     assert ((steps - 0.01).abs() < 1e-6).sum(1).eq(30).all()  # one break, at the cut
-
-
-def test_an_image_has_its_own_dice_wherever_it_stands(samples):
-    pixels = samples.inputs.float() / 255
-    thrown = throw(pixels)
-    assert torch.equal(throw(pixels[7:8]), thrown[7:8])
-    assert thrown.amin() >= 0
-    assert thrown.amax() < 1
-    assert len(thrown[:, 5].unique()) == len(pixels)
-    assert 0.3 < thrown.mean() < 0.7
 
 
 def test_the_bank_is_of_the_partner_class_and_a_small_class_is_repeated(samples):

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detrojan.attacks._learning import at_least
+from detrojan.attacks._pictures import own_draws
 from detrojan.errors import BadArgument, BadData
 from detrojan.triggers import LearnedTrigger, Trigger, Workshop
 
 JITTER = 3
 DICE = 6
-PRIME = 2**31 - 1
 
 
 class _Protocol(Trigger):
@@ -97,7 +97,7 @@ class Composite(_Protocol, LearnedTrigger):
 
     def stamp(self, pixels: Tensor) -> Tensor:
         """Join each image with a partner; the image's own bytes throw the dice."""
-        return self._compose(pixels, throw(pixels))
+        return self._compose(pixels, own_draws(pixels, DICE, seed=0, name="cba dice"))
 
     def poison(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         """Join each image with a random partner."""
@@ -132,18 +132,6 @@ def join(first: Tensor, second: Tensor, dice: Tensor) -> Tensor:
     side_by_side = _beside(first, second, dice)
     stacked = _beside(first.mT, second.mT, dice).mT
     return torch.where(upright, stacked, side_by_side)
-
-
-def throw(pixels: Tensor) -> Tensor:
-    """Six numbers (B, 6) in [0, 1) for each image, from a hash of its bytes."""
-    data = (pixels * 255).round().to(torch.int64).flatten(1)
-    places = torch.arange(1, data.shape[1] + 1, device=data.device)
-    code = (data * (places * 2654435761 % PRIME)).sum(1) % PRIME
-    rolls = []
-    for _ in range(DICE):
-        code = (code * 48271 + 11) % PRIME
-        rolls.append((code >> 7).float() / 2**24)
-    return torch.stack(rolls, 1)
 
 
 def _beside(first: Tensor, second: Tensor, dice: Tensor) -> Tensor:
