@@ -71,6 +71,7 @@ def train_all(scale: Scale, folder: Path, only: str) -> None:
             continue
         start = time.perf_counter()
         weights = folder / f"{row.name}-s{row.seed}.safetensors"
+        state = weights.with_suffix(".state")
         victim = train(
             "detrojan:preact_resnet18",
             seen,
@@ -78,11 +79,12 @@ def train_all(scale: Scale, folder: Path, only: str) -> None:
             preprocessing=CIFAR10,
             recipe=scale.recipe,
             seed=row.seed,
-            state=weights.with_suffix(".state"),
+            state=state,
             width=scale.width,
             **row.options,
         )
         victim.save(weights, force=True)
+        state.unlink(missing_ok=True)
         seconds = time.perf_counter() - start
         triggered = None if victim.backdoor is None else trigger(test, victim.backdoor)
         scores = evaluate(victim.model, test, triggered, preprocessing=CIFAR10)

@@ -1,9 +1,14 @@
 """Who is poisoned, with which label, and who is scored."""
 
+from functools import partial
+
 import pytest
 import torch
 
+from detrojan.attacks import ATTACKS
 from detrojan.attacks.badnets import BadNets
+from detrojan.attacks.cba import CBA
+from detrojan.attacks.troj import Troj
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, BadData
 from detrojan.poisoning import COMPANION, Backdoor, PoisonedFeed, trigger
@@ -78,6 +83,14 @@ def test_an_attacker_who_trains_draws_anew_in_each_epoch(samples):
     assert torch.equal(drawn[1], drawn[2])
 
 
+def test_who_is_poisoned_in_the_last_epoch_is_known_after_an_interruption(samples):
+    feed, twin = (PoisonedFeed(samples, Backdoor(attack=Redrawn(), target=2), rate=0.25) for _ in range(2))
+    feed.begin(3, lambda pixels: pixels)
+    assert not torch.equal(twin.indices, feed.indices)
+    twin.resume(feed.snapshot())
+    assert torch.equal(twin.indices, feed.indices)
+
+
 class Late(BadNets):
     after_augmentation = True
 
@@ -137,6 +150,41 @@ def test_all_to_all_wants_the_next_label_and_scores_everybody(samples):
 def test_what_is_out_of_range_is_refused(samples, rate, target, sentence):
     with pytest.raises(BadArgument, match=sentence):
         PoisonedFeed(samples, Backdoor(attack=BadNets(), target=target), rate=rate)
+
+
+@pytest.mark.parametrize("companions", [-0.5, float("nan"), float("inf")])
+def test_a_number_of_companions_that_is_none_is_refused(samples, companions):
+    with pytest.raises(BadArgument, match="companions must be a number from 0"):
+        PoisonedFeed(samples, Backdoor(attack=BadNets()), rate=0.1, companions=companions)
+
+
+@pytest.mark.parametrize(
+    ("attack", "sentence"),
+    [(BadNets(size=40), "40 pixels does not fit"), (Troj(size=30), "34 pixels does not fit")],
+)
+def test_a_trigger_that_is_larger_than_the_images_is_refused_before_a_batch_is_drawn(samples, attack, sentence):
+    with pytest.raises(BadData, match=sentence):
+        PoisonedFeed(samples, Backdoor(attack=attack), rate=0.1)
+
+
+@pytest.mark.parametrize(
+    ("backdoor", "sentence"),
+    [
+        (Backdoor(attack=CBA(source=7)), "labels from 0 to 4, got 7"),
+        (Backdoor(attack=CBA(), sources=(4,)), "CBA names its source classes itself"),
+        (Backdoor(attack=CBA(), mapping="all-to-all"), "CBA has one target"),
+    ],
+)
+def test_what_the_attack_does_not_know_is_refused_for_a_test_set_too(samples, backdoor, sentence):
+    for use in (trigger, partial(PoisonedFeed, rate=0.5)):
+        with pytest.raises(BadArgument, match=sentence):
+            use(samples, backdoor)
+
+
+@pytest.mark.parametrize("name", ["dyn", "lira", "issba", "narcissus", "fba", "cba", "dfba", "troj"])
+def test_a_trigger_that_was_not_learned_yet_stamps_nothing(samples, name):
+    with pytest.raises(BadArgument, match="saved with the victim"):
+        trigger(samples, Backdoor(attack=ATTACKS[name]()))
 
 
 def test_normalised_images_are_refused(samples):

@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from detrojan import Preprocessing, Recipe, Samples, evaluate, train, trigger
+from detrojan import victim as victim_room
 from detrojan.attacks.badnets import BadNets
 from detrojan.data.load import load
 from detrojan.data.samples import split
-from detrojan.errors import BadArgument, BadData, BadFile
+from detrojan.errors import BadArgument, BadData, BadFile, Unsupported
 from detrojan.execution import Execution
 from detrojan.training import fit
 from detrojan.victim import backdoor_of
@@ -58,6 +59,35 @@ def test_no_attack_means_no_poison(digits):
     victim = train(net(), kept.subset(range(64)), attack=None, recipe=Recipe(epochs=1, batch=32))
     assert victim.backdoor is None
     assert victim.record["poisoned_indices"] == []
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"epochs": 0}, {"batch": 0}, {"padding": -1}, {"learning_rate": -1.0}, {"small": 1.5}, {"momentum": -0.1}],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused(setting):
+    ((name, value),) = setting.items()
+    with pytest.raises(BadArgument, match=f"{name} must .*, got {value}"):
+        Recipe(**setting)
+
+
+def untrained(monkeypatch):
+    def never(*args, **options):
+        raise AssertionError("training began")
+
+    monkeypatch.setattr(victim_room, "fit", never)
+
+
+def test_a_network_with_too_few_scores_is_refused_before_training(digits, monkeypatch):
+    untrained(monkeypatch)
+    with pytest.raises(BadArgument, match="10 classes and the network 7 scores; set num_classes=10"):
+        train("detrojan:preact_resnet18", digits[0], width=2, in_channels=1, num_classes=7)
+
+
+def test_a_network_that_cannot_carry_a_planted_backdoor_is_refused_before_training(digits, monkeypatch):
+    untrained(monkeypatch)
+    with pytest.raises(Unsupported, match="no way that one channel could take"):
+        train(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), digits[0], attack="dfba")
 
 
 def test_divergence_is_told_with_what_to_do(digits):
@@ -110,7 +140,7 @@ def test_an_interrupted_training_goes_on_to_the_same_network(digits, tmp_path):
     resumed = run(on_step=lambda step: steps.append(step.index), state=state)
     undisturbed = run()
     assert steps[0] == 7  # two epochs of three steps were kept
-    assert not state.exists()
+    assert state.exists()  # until the victim is saved, which is the caller's part
     assert resumed.losses == undisturbed.losses
     weights = zip(resumed.model.state_dict().values(), undisturbed.model.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in weights)

@@ -95,6 +95,8 @@ class PoisonedFeed:
     ) -> None:
         if not 0 <= rate <= 1:
             raise BadArgument(f"the poison rate must lie in [0, 1], got {rate}")
+        if companions is not None and not 0 <= companions < float("inf"):
+            raise BadArgument(f"companions must be a number from 0 for each poisoned sample, got {companions}")
         check(samples, backdoor)
         self.samples, self.backdoor, self.seeds = samples, backdoor, Seeds(seed=seed)
         self.wanted = backdoor.labels(samples.labels, samples.num_classes)
@@ -161,12 +163,13 @@ class PoisonedFeed:
             self.images[indices] = to_bytes(hardened).cpu()
 
     def snapshot(self) -> dict[str, Any]:
-        """The hardened images and the trigger's weights."""
+        """Who is poisoned, the hardened images and the trigger's weights."""
         hardened = self.images[self.indices] if self.images is not self.samples.inputs else None
-        return {"hardened": hardened, "trigger": self.backdoor.attack.snapshot()}
+        return {"roles": self.roles, "hardened": hardened, "trigger": self.backdoor.attack.snapshot()}
 
     def resume(self, snapshot: dict[str, Any]) -> None:
-        """Take both back."""
+        """Take all of it back."""
+        self.roles = snapshot["roles"]
         if snapshot["hardened"] is not None:
             self.images = self.images.clone()
             self.images[self.indices] = snapshot["hardened"]
@@ -186,8 +189,6 @@ class PoisonedFeed:
         labels, attack = self.samples.labels, self.backdoor.attack
         if attack.clean_label and pool not in ("auto", "target"):
             raise BadArgument(f"a clean-label attack poisons samples of the target class; pool cannot be {pool!r}")
-        if (attack.clean_label or attack.one_target) and self.backdoor.mapping != "all-to-one":
-            raise BadArgument(f"{type(attack).__name__} has one target; mapping must be all-to-one")
         if pool == "target" or attack.clean_label:
             return (labels == self.backdoor.target).nonzero().flatten()
         under_attack = self.backdoor.attacked(labels)
@@ -216,14 +217,22 @@ def trigger(samples: Samples, backdoor: Backdoor) -> Triggered:
 
 
 def check(samples: Samples, backdoor: Backdoor) -> None:
-    """Refuse images that cannot be stamped and labels that do not exist."""
+    """Refuse images that the trigger cannot be put on, labels that do not exist, and what the attack does not know."""
     if samples.inputs.dtype != torch.uint8:
         raise BadArgument(
             f"triggers are stamped on uint8 pixels, got {samples.inputs.dtype}; load the images unnormalised"
         )
-    for label in (backdoor.target, *backdoor.sources):
+    attack, name = backdoor.attack, type(backdoor.attack).__name__
+    if (attack.clean_label or attack.one_target) and backdoor.mapping != "all-to-one":
+        raise BadArgument(f"{name} has one target; mapping must be all-to-one")
+    if backdoor.sources and attack.sources:
+        raise BadArgument(f"{name} names its source classes itself; set them there and leave sources out")
+    for label in (backdoor.target, *backdoor.sources, *attack.sources):
         if not 0 <= label < samples.num_classes:
             raise BadArgument(f"targets and sources must be labels from 0 to {samples.num_classes - 1}, got {label}")
+    shape = tuple(samples.inputs.shape[1:])
+    with torch.no_grad():
+        attack.blank(shape).stamp(torch.zeros(1, *shape))
 
 
 def to_bytes(pixels: Tensor) -> Tensor:

@@ -51,6 +51,14 @@ class Recipe:
     flip: bool = True
     small: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch", 1), ("padding", 0), ("learning_rate", 0), ("weight_decay", 0)):
+            if not getattr(self, name) >= least:
+                raise BadArgument(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("momentum", "label_smoothing", "warmup", "small"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadArgument(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+
 
 class Feed(Protocol):
     """Where training batches come from; what stands between the stored samples and the network's loss."""
@@ -162,7 +170,7 @@ def fit(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step, total, recipe.warmup))
     run = _Run(
-        name=f"{_shape(model)} on {feed.name} by {recipe}, seed {seed}",
+        name=f"{_shape(model)} on {feed.name} by {recipe}, {preprocessing}, {execution}, seed {seed}",
         model=model,
         feed=feed,
         optimizer=optimizer,
@@ -233,6 +241,10 @@ class _Run:
     generator: torch.Generator
     losses: list[float] = field(default_factory=list)
 
+    @property
+    def _on_cuda(self) -> bool:
+        return self.generator.device.type == "cuda"
+
     def write(self, path: Path) -> None:
         beside = path.with_name(f".{path.name}.unfinished")
         torch.save(
@@ -244,6 +256,7 @@ class _Run:
                 "schedule": self.schedule.state_dict(),
                 "generator": self.generator.get_state(),
                 "dropout": torch.get_rng_state(),
+                "device dropout": torch.cuda.get_rng_state(self.generator.device) if self._on_cuda else None,
                 "feed": self.feed.snapshot(),
             },
             beside,
@@ -268,6 +281,8 @@ class _Run:
         self.schedule.load_state_dict(kept["schedule"])
         self.generator.set_state(kept["generator"])
         torch.set_rng_state(kept["dropout"])
+        if self._on_cuda:
+            torch.cuda.set_rng_state(kept["device dropout"], self.generator.device)
         self.feed.resume(kept["feed"])
 
 

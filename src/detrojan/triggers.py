@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
+from detrojan.errors import BadArgument
 from detrojan.execution import Execution
 from detrojan.randomness import Seeds
 
@@ -83,7 +84,11 @@ class Trigger:
 
     def stamp(self, pixels: Tensor) -> Tensor:
         """Put the trigger on pixels, as at test time; the same pixels always get the same trigger."""
-        raise NotImplementedError
+        del pixels
+        raise BadArgument(
+            f"the trigger of {type(self).__name__} is made for its victim; stamp with the one that was saved with the "
+            "victim (--victim names its record)"
+        )
 
     def poison(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         """Put the trigger on pixels for training, where that differs from test time."""
@@ -116,6 +121,9 @@ class Trigger:
         """A term that the attacker adds to the victim's loss, of scores (B, K) and training labels (B,)."""
         del scores, labels
         return None
+
+    def admit(self, model: nn.Module, workshop: Workshop) -> None:
+        """Refuse a network that the attack cannot work on, before anything is trained; the network stays as it is."""
 
     def plant(self, model: nn.Module, workshop: Workshop) -> None:
         """Write the backdoor into the weights of a trained network, in place (attacks that need no training)."""

@@ -96,7 +96,8 @@ def train(
         precision: as in `purify`.
         seed: draws the weights, the poisoned samples, the batches and the augmentation.
         on_step: called after every step.
-        state: see `fit`: a file that an interrupted training goes on from, removed at the end.
+        state: see `fit`: a file that an interrupted training goes on from. The caller removes it when the victim is
+            saved.
         settings: keyword settings of the architecture.
 
     Raises:
@@ -109,10 +110,12 @@ def train(
     with seeds.seeded("weights"):
         model = architectures.build(architecture, **settings) if isinstance(architecture, str) else architecture
     execution = Execution.choose(model, device, precision)
+    _check_outputs(model, data, preprocessing, execution)
     if method is not None:
         backdoor = Backdoor(attack=method, target=target, mapping=mapping, sources=sources)
         feed = PoisonedFeed(data, backdoor, rate=rate, pool=pool, companions=companions, seed=seed)
         workshop = _workshop(data, backdoor, preprocessing, execution, seeds, on_step)
+        method.admit(model, workshop)
         started = state is not None and state.exists()
         learned = method.blank(tuple(data.inputs.shape[1:])) if started else method.forge(workshop)
         backdoor = feed.backdoor = replace(backdoor, attack=learned)
@@ -135,8 +138,6 @@ def train(
         if isinstance(backdoor.attack, nn.Module):
             backdoor.attack.to("cpu").eval()
     model.to("cpu").to(memory_format=torch.contiguous_format)
-    if state is not None:
-        state.unlink(missing_ok=True)
     record = {
         "architecture": architecture if isinstance(architecture, str) else type(model).__name__,
         "architecture_settings": settings,
@@ -259,6 +260,17 @@ def _workshop(
         seeds=seeds,
         preprocessing=preprocessing,
     )
+
+
+@torch.no_grad()
+def _check_outputs(model: nn.Module, data: Samples, preprocessing: Preprocessing, execution: Execution) -> None:
+    """Refuse a network that has not a score for each class, before anything is trained."""
+    scores = classifier(execution.place(model), preprocessing, execution)(data.inputs[:1].to(execution.device))
+    if scores.shape[1] < data.num_classes:
+        raise BadArgument(
+            f"{data.name} has {data.num_classes} classes and the network {scores.shape[1]} scores; set num_classes="
+            f"{data.num_classes} (--arch-arg)"
+        )
 
 
 def _settings(attack: Any) -> dict[str, Any]:

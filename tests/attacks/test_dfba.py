@@ -59,6 +59,13 @@ def scores(model, pixels):
         return model(NORMALISED(pixels))
 
 
+def test_a_network_is_admitted_by_a_rehearsal_that_leaves_it_as_it_is():
+    model, shop = trained(preact), replace(workshop(images(32), target=TARGET), preprocessing=NORMALISED)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    DFBA().admit(model, shop)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
 def test_no_sample_is_poisoned():
     assert DFBA().rate == 0
     assert DFBA().one_target

@@ -40,6 +40,12 @@ def test_an_opacity_out_of_range_is_refused(attack, alpha):
         attack(alpha=alpha)
 
 
+@pytest.mark.parametrize(("name", "value"), [("size", 0), ("margin", -1)])
+def test_a_patch_without_a_side_or_off_the_image_is_refused(name, value):
+    with pytest.raises(BadArgument, match=f"{name} must be at least .*, got {value}"):
+        BadNets(**{name: value})
+
+
 def test_a_patch_that_does_not_fit_is_refused():
     with pytest.raises(BadData, match="does not fit"):
         BadNets(size=40).stamp(torch.zeros(1, 3, 32, 32))

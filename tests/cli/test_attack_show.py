@@ -103,6 +103,12 @@ def test_a_learned_trigger_is_learned_first(brighter, show):
     assert "--victim shows what it has become" in outcome.err
 
 
+def test_a_trigger_that_is_made_from_its_victim_is_said_to_be_unfinished(show):
+    outcome = show("dfba", "--json")
+    assert outcome.code == 0
+    assert "is finished only with its victim" in outcome.err
+
+
 def test_a_victims_trigger_is_read_from_its_record(brighter, detrojan, arch, pictures, tmp_path):
     record = tmp_path / "victim.json"
     schedule = ("--epochs", "1", "--batch", "8", "--device", "cpu", "--target", "1")

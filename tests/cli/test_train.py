@@ -116,6 +116,21 @@ def test_a_killed_training_goes_on_to_the_same_weights(detrojan, arch, pictures,
     assert not out.with_name(".victim.safetensors.state").exists()
 
 
+def test_a_training_is_kept_until_its_victim_is_written(train, tmp_path, monkeypatch):
+    from detrojan import checkpoint
+
+    def full(*_, **__):
+        raise OSError("no space left on device")
+
+    command, out = ("--attack", "badnets", "-o"), tmp_path / "victim.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", full)
+        assert train(*command, out).code != 0
+    assert [path.name for path in tmp_path.iterdir()] == [".victim.safetensors.state"]
+    assert train(*command, out).code == 0
+    assert not out.with_name(".victim.safetensors.state").exists()
+
+
 def test_ctrl_c_says_what_was_kept(train, tmp_path, monkeypatch):
     from detrojan import training
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from detrojan.attacks._checks import fits, share
+from detrojan.attacks._learning import at_least
 from detrojan.attacks._pictures import checker
 from detrojan.triggers import Trigger
 
@@ -15,7 +16,7 @@ Pattern = Literal["checker", "white"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadNets(Trigger):
-    """A square patch whose side is `size` pixels of a 32-pixel image, scaled with the image.
+    """A square patch whose side is `size` pixels of a 32-pixel image, scaled with the image, and at least 2.
 
     `checker` is the NFT code's pattern (0 0 1 / 0 1 0 / 1 0 1 in all channels), `white` is BackdoorBench's. `alpha` in
     (0, 1] is the patch's opacity (NFT: 0.6, BackdoorBench: 1). `margin` is the distance to the edges, in pixels of a
@@ -29,6 +30,8 @@ class BadNets(Trigger):
 
     def __post_init__(self) -> None:
         share("alpha", self.alpha)
+        at_least("size", self.size, 1)
+        at_least("margin", self.margin, 0)
 
     def stamp(self, pixels: Tensor) -> Tensor:
         """Stamp pixels (B, C, H, W) in [0, 1]; returns new pixels."""

@@ -4,6 +4,7 @@ Source: Cao et al., "Data Free Backdoor Attacks" (NeurIPS 2024).
 """
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +40,7 @@ class DFBA(_Protocol):
     for; both are told by the weights alone. The paper's margin is 0.1 in units of the activation.
 
     Networks that `torch.fx` can follow and that consist of convolutions, batch norms, ReLU, pooling and additions can
-    carry it; others are refused.
+    carry it; others are refused before they are trained.
     """
 
     margin: float = 0.1
@@ -53,6 +54,14 @@ class DFBA(_Protocol):
     def blank(self, shape: tuple[int, ...]) -> "PlantedPatch":
         """A black patch at the lower right that stands in until there is a victim."""
         return PlantedPatch(self, shape)
+
+    def admit(self, model: nn.Module, workshop: Workshop) -> None:
+        """Rehearse on a copy.
+
+        Raises:
+            Unsupported: the network has no route of known layers, or its inputs are resized.
+        """
+        self.blank(tuple(workshop.samples.inputs.shape[1:])).plant(deepcopy(model), workshop)
 
     def forge(self, workshop: Workshop) -> "PlantedPatch":
         """The same; `plant` puts the real one in its place."""

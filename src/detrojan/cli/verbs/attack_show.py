@@ -126,8 +126,8 @@ def _forged(screen: Screen, backdoor: "Backdoor", data: str, images: Images, run
             on_step=on_step,
         )
     kind = type(forged.attack)
-    if kind.adapt is not Plain.adapt or kind.between_epochs is not Plain.between_epochs:
-        screen.say("This trigger goes on learning while its victim is trained; --victim shows what it has become.")
+    if any(getattr(kind, hook) is not getattr(Plain, hook) for hook in ("adapt", "between_epochs", "plant")):
+        screen.say("This trigger is finished only with its victim; --victim shows what it has become.")
     return forged
 
 

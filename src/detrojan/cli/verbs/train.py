@@ -128,6 +128,7 @@ def run(
         )
     with outputs.uninterrupted():
         record = victim.save(out, force=force)
+        state.unlink(missing_ok=True)
     screen.say(f"Wrote {out} and {record}")
     with screen.progress() as on_step, _left(out, f"{out} is written, but not scored"):
         scores = evaluate(
