@@ -19,6 +19,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from scipy.stats import t
 
 from detrojan import Preprocessing, evaluate, load_data, train, trigger
 from detrojan.attacks import ATTACKS
@@ -100,16 +101,16 @@ def table(scale: str, folder: Path) -> None:
     found = [json.loads(p.read_text()) for p in sorted(folder.glob("*.row.json"))]
     stem = "attacks-cifar10" if scale == "small" else f"attacks-cifar10-{scale}"
     write(HERE / f"{stem}.json", {"rows": found})
-    benign = mean(r["acc"]["value"] for r in found if r["name"] == "benign")
+    benign = [r["acc"]["value"] for r in found if r["name"] == "benign"]
     lines = [_HEADER.format(scale=scale, width=SCALES[scale].width)]
     order = ["benign", *PAPER, *(n for n in ATTACKS if n not in PAPER)]
     for name in order:
         group = [r for r in found if r["name"] == name]
         if group:
             cells = [_cell(group, key) for key in ("acc", "asr", "ra")]
-            loss = 100 * (benign - mean(r["acc"]["value"] for r in group))
+            lost = f"{100 * (mean(benign) - mean(r['acc']['value'] for r in group)):.1f}" if benign else "-"
             seconds = mean(r["seconds"] for r in group)
-            lines.append(f"| {name} | {len(group)} | {' | '.join(cells)} | {loss:.1f} | {seconds:.0f} |")
+            lines.append(f"| {name} | {len(group)} | {' | '.join(cells)} | {lost} | {seconds:.0f} |")
     (HERE / f"{stem}.md").write_text("\n".join(lines) + "\n")
 
 
@@ -117,8 +118,8 @@ _HEADER = """# Attacks on CIFAR-10, scale {scale}
 
 PreActResNet-18 of width {width}, 45,000 training images, target 0, the attacks' own rates (`attacks-cifar10.json` has
 all settings). ACC on 10,000 test images, ASR and RA on those whose label the attack changes. Figures in %. With one
-seed: the 95 % interval of the test set; with several: mean and ± sample standard deviation. "ACC lost" is against the
-mean of the benign networks. Written by `python benchmarks/attacks.py table`.
+seed: the 95 % interval of the test set; with several: the mean and its 95 % interval over the seeds (Student's t).
+"ACC lost" is against the mean of the benign networks. Written by `python benchmarks/attacks.py table`.
 
 | attack | seeds | ACC | ASR | RA | ACC lost | seconds |
 |---|---|---|---|---|---|---|"""
@@ -129,7 +130,8 @@ def _cell(group: list[dict[str, Any]], key: str) -> str:
         return "-"
     values = [100 * r[key]["value"] for r in group]
     if len(values) > 1:
-        return f"{mean(values):.1f} ± {stdev(values):.1f}"
+        half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+        return f"{mean(values):.1f} ± {half:.1f}"
     return f"{values[0]:.1f} ({100 * group[0][key]['low']:.1f} to {100 * group[0][key]['high']:.1f})"
 
 

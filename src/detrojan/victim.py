@@ -75,6 +75,7 @@ def train(
     seed: int = 0,
     on_step: OnStep | None = None,
     state: Path | None = None,
+    start: Path | str | None = None,
     **settings: Any,
 ) -> Victim:
     """Train a network on a poisoned training set.
@@ -98,6 +99,7 @@ def train(
         on_step: called after every step.
         state: see `fit`: a file that an interrupted training goes on from. The caller removes it when the victim is
             saved.
+        start: a weights file that the training starts from (fine-tuning); None starts from fresh weights.
         settings: keyword settings of the architecture.
 
     Raises:
@@ -109,6 +111,9 @@ def train(
     backdoor, feed = None, None
     with seeds.seeded("weights"):
         model = architectures.build(architecture, **settings) if isinstance(architecture, str) else architecture
+    found = None if start is None else checkpoint.read(start)
+    if found is not None:
+        checkpoint.load_into(model, found)
     execution = Execution.choose(model, device, precision)
     _check_outputs(model, data, preprocessing, execution)
     if method is not None:
@@ -141,6 +146,7 @@ def train(
     record = {
         "architecture": architecture if isinstance(architecture, str) else type(model).__name__,
         "architecture_settings": settings,
+        "start_sha256": None if found is None else found.sha256,
         "data": data.name,
         "image_shape": list(data.inputs.shape[1:]),
         "attack": _name(method),

@@ -73,3 +73,10 @@ def test_the_protocol_is_backdoorbenchs():
 def test_bits_out_of_range_are_refused(bits):
     with pytest.raises(BadArgument, match=f"bits must lie between 1 and 7 .* got {bits}"):
         BPPA(bits=bits)
+
+
+def test_the_contrastive_option_is_low_where_labels_agree_with_directions():
+    labels, apart = torch.tensor([0, 0, 1, 1]), torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
+    assert BPPA().penalty(apart, labels) is None
+    attack = BPPA(contrast=0.5)
+    assert attack.penalty(apart, labels) < 0.01 < attack.penalty(apart, labels.roll(1))

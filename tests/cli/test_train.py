@@ -170,6 +170,16 @@ def test_an_attack_that_learns_is_scored_with_what_it_has_learned(train, detroja
     assert again.document["asr"] == document["asr"]
 
 
+def test_fine_tuning_starts_from_a_file(train, tmp_path):
+    first, tuned = tmp_path / "first.safetensors", tmp_path / "tuned.safetensors"
+    train("--attack", "none", "-o", first)
+    still = ("--learning-rate", "0", "--weight-decay", "0")
+    assert train("--attack", "badnets", "--start", first, *still, "-o", tuned).code == 0
+    assert json.loads(tuned.with_suffix(".json").read_text())["start_sha256"] == sha256_of(first)
+    before, after = (checkpoint.read(path).state for path in (first, tuned))
+    assert all(torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
+
+
 def test_a_scale_brings_its_recipe(train, tmp_path, monkeypatch):
     from detrojan import scales
     from detrojan.training import Recipe

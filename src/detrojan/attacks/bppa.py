@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from detrojan.errors import BadArgument
 from detrojan.triggers import Trigger
 
+TEMPERATURE = 0.1
 DIFFUSION = (((0, 1), 7 / 16), ((1, -1), 3 / 16), ((1, 0), 5 / 16), ((1, 1), 1 / 16))
 
 
@@ -24,6 +25,10 @@ class BPPA(Trigger):
     and gets the rounding error of another image, so that only errors that fit the image itself make the trigger. The
     rates are BackdoorBench's, .1 and .1; the authors' are .2 and .2. The published partner is any training image, ours
     one of the other negatives of the batch. The trigger comes before augmentation.
+
+    `contrast` is the weight of a supervised contrastive loss on the batch's scores (0, the default of the published
+    code, leaves it out; the paper contrasts features and makes its negatives by adversarial attack): images with the
+    same label are pulled together, others pushed apart, so that negatives stay away from what carries the trigger.
     """
 
     redraws: ClassVar[bool] = True
@@ -31,10 +36,13 @@ class BPPA(Trigger):
 
     bits: int = 3
     dithering: bool = False
+    contrast: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 7:
             raise BadArgument(f"bits must lie between 1 and 7 (8 would change nothing), got {self.bits}")
+        if not self.contrast >= 0:
+            raise BadArgument(f"contrast must be 0 or above, got {self.contrast}")
 
     def stamp(self, pixels: Tensor) -> Tensor:
         """Quantise pixels (B, C, H, W) in [0, 1]; returns new pixels."""
@@ -49,6 +57,19 @@ class BPPA(Trigger):
             return (pixels + errors.flip(-1)).clamp(0, 1)
         shift = int(torch.randint(1, len(pixels), (1,), generator=generator, device=generator.device))
         return (pixels + errors.roll(shift, 0)).clamp(0, 1)
+
+    def penalty(self, scores: Tensor, labels: Tensor) -> Tensor | None:
+        """The contrastive term, where it is wanted."""
+        return self.contrast * _contrastive(scores, labels) if self.contrast else None
+
+
+def _contrastive(scores: Tensor, labels: Tensor) -> Tensor:
+    """Supervised contrastive loss of the directions of scores (B, K) (Khosla et al., 2020)."""
+    directions = F.normalize(scores)
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    logs = (directions @ directions.mT / TEMPERATURE).masked_fill(itself, -1e9).log_softmax(1)
+    alike = (labels[:, None] == labels) & ~itself
+    return -((logs * alike).sum(1) / alike.sum(1).clamp(min=1)).mean()
 
 
 def _dithered(values: Tensor, levels: int) -> Tensor:

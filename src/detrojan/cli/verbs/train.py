@@ -53,6 +53,7 @@ def run(
     data: str,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     keep: int = 0,
+    start: Path | None = None,
     trigger: Trigger = TRIGGER,
     poison_rate: float | None = None,
     pool: Pool = "auto",
@@ -71,6 +72,7 @@ def run(
         data: Training images: a folder with one directory per class, a .npz or parquet file, or a data set's name.
         out: The weights file to write; the record goes beside it, under the same name with .json.
         keep: Keep so many samples, the first ones, from the victim: they are the defender's.
+        start: A weights file to start from, in place of fresh weights: fine-tuning on the poisoned set.
         poison_rate: The share of the pool that is poisoned; by default what the attack's paper has.
         pool: What is poisoned: samples whose label the attack changes, those of the target class (as clean-label
             attacks do), or any.
@@ -124,6 +126,7 @@ def run(
             seed=running.seed,
             on_step=_Teller(screen, on_step, recipe.epochs),
             state=state,
+            start=start,
             **settings,
         )
     with outputs.uninterrupted():
