@@ -32,7 +32,6 @@ if __name__ == "__main__":
                 "steps": cost.backwards,
                 "seconds": round(cost.seconds, 1),
                 "seconds a step": round(cost.seconds / cost.backwards, 3),
-                "peak MiB": round(cost.peak_bytes / 2**20, 1),
                 "execution": result.execution,
                 **origin(),
             }
