@@ -1,8 +1,8 @@
 """The two scales at which victims are made: `small` for two CPU cores, `full` for the literature's figures.
 
-`small` was chosen so that a victim takes about two minutes on two cores with bfloat16 instructions and still behaves
-like a big one; see `benchmarks/`. `full` has the NFT code's batch, peak learning rate, weight decay and augmentation;
-it takes 100 epochs of one cycle with Nesterov momentum, where that code takes 250 with two steps down.
+`small` is meant to make a victim in about two minutes on two cores with bfloat16 instructions; it is a first guess,
+not yet chosen by experiment. `full` has the NFT code's batch, peak learning rate, weight decay and augmentation; it
+takes 100 epochs of one cycle with Nesterov momentum, where that code takes 250 with two steps down.
 """
 
 from collections.abc import Mapping
