@@ -4,6 +4,7 @@ Both networks treat each image on its own (group norm in place of the papers' ba
 depend on the other images of a batch.
 """
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -16,7 +17,7 @@ LARGEST = 64
 CENTRE, SPREAD = 0.5, 0.25
 
 
-class Generator(nn.Module):
+class Generator(nn.Module, ABC):
     """Maps pixels (B, C, H, W) in [0, 1] to raw outputs (B, `outputs`, H, W).
 
     Images of more than `LARGEST` pixels a side are shrunk to that side, and what is drawn for them is enlarged.
@@ -35,9 +36,9 @@ class Generator(nn.Module):
             x = F.interpolate(x, inside, mode="bilinear", antialias=True)
         return _fitted(self.draw(x), size)
 
+    @abstractmethod
     def draw(self, x: Tensor) -> Tensor:
         """Map normalised images to outputs of about their size."""
-        raise NotImplementedError
 
 
 class UNet(Generator):
