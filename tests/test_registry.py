@@ -1,5 +1,7 @@
 """Names are file names, modules are imported late, errors suggest."""
 
+from importlib.metadata import EntryPoint
+
 import pytest
 
 from detrojan.attacks import ATTACKS
@@ -48,3 +50,12 @@ def test_a_broken_sibling_hurts_nobody(tmp_path, monkeypatch):
     assert registry["fine"] is int
     with pytest.raises(RuntimeError, match="boom"):
         registry["broken"]
+
+
+def test_the_name_of_a_method_is_that_of_its_registration(tmp_path, monkeypatch):
+    assert ATTACKS.name_of(ATTACKS.build("badnets", size=5)) == "badnets"
+    (tmp_path / "their_module.py").write_text("class METHOD: pass")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    theirs = EntryPoint(name="theirs", value="their_module", group=ATTACKS.package)
+    monkeypatch.setattr("detrojan.registry.entry_points", lambda group: [theirs] if group == theirs.group else [])
+    assert ATTACKS.name_of(ATTACKS.build("theirs")) == "theirs"

@@ -7,6 +7,7 @@ from torch import nn
 from detrojan import Preprocessing, Recipe, Samples, evaluate, train, trigger
 from detrojan import victim as victim_room
 from detrojan.attacks.badnets import BadNets
+from detrojan.attacks.clb import CLB
 from detrojan.data.load import load
 from detrojan.data.samples import split
 from detrojan.errors import BadArgument, BadData, BadFile, Unsupported
@@ -144,6 +145,37 @@ def test_an_interrupted_training_goes_on_to_the_same_network(digits, tmp_path):
     assert resumed.losses == undisturbed.losses
     weights = zip(resumed.model.state_dict().values(), undisturbed.model.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in weights)
+
+
+def test_the_training_of_a_surrogate_goes_on_too(digits, tmp_path):
+    kept, _ = digits
+    attack, state = CLB(surrogate_images=256, pgd_steps=1), tmp_path / "state"
+    stages = []
+
+    def run(stop):
+        def on_step(step):
+            stages.append((step.stage, step.index))
+            if (step.stage, step.index) == stop:
+                raise KeyboardInterrupt
+
+        return train(
+            "detrojan:preact_resnet18",
+            kept,
+            attack=attack,
+            recipe=Recipe(epochs=1, batch=500),
+            width=2,
+            in_channels=1,
+            on_step=on_step,
+            state=state,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run(("training the attacker's surrogate", 5))
+    assert state.with_name("state.surrogate").exists()
+    stages.clear()
+    run(None)
+    assert stages[0] == ("training the attacker's surrogate", 5)  # two epochs of two steps were kept
+    assert not state.with_name("state.surrogate").exists()
 
 
 def test_a_state_of_another_training_or_a_damaged_one_is_refused(digits, tmp_path):

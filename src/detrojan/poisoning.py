@@ -95,6 +95,11 @@ class PoisonedFeed:
     ) -> None:
         if not 0 <= rate <= 1:
             raise BadArgument(f"the poison rate must lie in [0, 1], got {rate}")
+        if rate > 0 and backdoor.attack.rate == 0:
+            raise BadArgument(
+                f"{type(backdoor.attack).__name__} poisons no samples, its backdoor is written into the weights; leave "
+                f"the poison rate out, got {rate}"
+            )
         if companions is not None and not 0 <= companions < float("inf"):
             raise BadArgument(f"companions must be a number from 0 for each poisoned sample, got {companions}")
         check(samples, backdoor)

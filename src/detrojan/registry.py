@@ -42,6 +42,12 @@ class Registry(Mapping[str, Any]):
         """Turn a name and its settings into a configured method; a configured method passes through unchanged."""
         return self[method](**settings) if isinstance(method, str) else method
 
+    def name_of(self, method: Any) -> str:
+        """The name under which a configured method is registered; its module's own name where it is not."""
+        module = type(method).__module__
+        names = {ours: name for name, ours in self._modules().items()}
+        return names.get(module, module.rpartition(".")[2])
+
     def _modules(self) -> dict[str, str]:
         path = import_module(self.package).__path__
         ours = {m.name: f"{self.package}.{m.name}" for m in iter_modules(path) if not m.name.startswith("_")}

@@ -98,7 +98,7 @@ def train(
         seed: draws the weights, the poisoned samples, the batches and the augmentation.
         on_step: called after every step.
         state: see `fit`: a file that an interrupted training goes on from. The caller removes it when the victim is
-            saved.
+            saved. The attacker's surrogate has one of its own beside it while it is needed.
         start: a weights file that the training starts from (fine-tuning); None starts from fresh weights.
         settings: keyword settings of the architecture.
 
@@ -109,6 +109,7 @@ def train(
     method = ATTACKS.build(attack) if attack is not None else None
     rate = method.rate if poison_rate is None and method is not None else poison_rate or 0.0
     backdoor, feed = None, None
+    of_surrogate = None if state is None else state.with_name(f"{state.name}.surrogate")
     with seeds.seeded("weights"):
         model = architectures.build(architecture, **settings) if isinstance(architecture, str) else architecture
     found = None if start is None else checkpoint.read(start)
@@ -119,7 +120,7 @@ def train(
     if method is not None:
         backdoor = Backdoor(attack=method, target=target, mapping=mapping, sources=sources)
         feed = PoisonedFeed(data, backdoor, rate=rate, pool=pool, companions=companions, seed=seed)
-        workshop = _workshop(data, backdoor, preprocessing, execution, seeds, on_step)
+        workshop = _workshop(data, backdoor, preprocessing, execution, seeds, on_step, of_surrogate)
         method.admit(model, workshop)
         started = state is not None and state.exists()
         learned = method.blank(tuple(data.inputs.shape[1:])) if started else method.forge(workshop)
@@ -138,6 +139,8 @@ def train(
         on_step=on_step,
         state=state,
     )
+    if of_surrogate is not None:
+        of_surrogate.unlink(missing_ok=True)
     if backdoor is not None:
         backdoor.attack.plant(model, workshop)
         if isinstance(backdoor.attack, nn.Module):
@@ -149,7 +152,7 @@ def train(
         "start_sha256": None if found is None else found.sha256,
         "data": data.name,
         "image_shape": list(data.inputs.shape[1:]),
-        "attack": _name(method),
+        "attack": None if method is None else ATTACKS.name_of(method),
         "attack_settings": _settings(method),
         "target": target,
         "mapping": mapping,
@@ -231,6 +234,7 @@ def _workshop(
     execution: Execution,
     seeds: Seeds,
     on_step: OnStep | None,
+    state: Path | None = None,
 ) -> Workshop:
     """The attacker's means; a surrogate is a narrow PreActResNet trained for a few epochs on clean images."""
 
@@ -247,6 +251,7 @@ def _workshop(
             seed=seeds.number("surrogate") % 2**31,
             on_step=on_step,
             stage="training the attacker's surrogate",
+            state=state,
         )
         network.requires_grad_(requires_grad=False)
         headless = deepcopy(network)
@@ -282,6 +287,3 @@ def _check_outputs(model: nn.Module, data: Samples, preprocessing: Preprocessing
 def _settings(attack: Any) -> dict[str, Any]:
     return asdict(attack) if is_dataclass(attack) and not isinstance(attack, type) else {}
 
-
-def _name(attack: Any) -> str | None:
-    return attack if attack is None or isinstance(attack, str) else type(attack).__module__.rpartition(".")[2]

@@ -7,10 +7,12 @@ from torch import nn
 from attacking import CLASSES, images, network, quick, workshop
 from detrojan import checkpoint
 from detrojan.attacks import ATTACKS
+from detrojan.errors import BadArgument
 from detrojan.poisoning import COMPANION, POISON, Backdoor, PoisonedFeed, trigger
 from detrojan.triggers import Trigger
 
 NAMES = list(ATTACKS)
+POISONING = [name for name in NAMES if quick(name).rate > 0]
 
 
 @pytest.fixture
@@ -75,7 +77,13 @@ def test_what_was_learned_survives_its_file(name, samples, tmp_path):
         assert torch.equal(attack.eval().stamp(pixels), twin.stamp(pixels))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if quick(name).rate == 0])
+def test_an_attack_that_poisons_nothing_takes_no_rate(name, samples):
+    with pytest.raises(BadArgument, match=r"written into the weights; leave the poison rate out, got 0\.1"):
+        feed(name, samples, rate=0.1)
+
+
+@pytest.mark.parametrize("name", POISONING)
 def test_an_epoch_holds_exactly_the_poison_that_was_asked_for(name, samples):
     source = feed(name, samples, rate=0.5)
     source.harden(workshop(samples))
@@ -100,7 +108,7 @@ def test_an_epoch_holds_exactly_the_poison_that_was_asked_for(name, samples):
     assert int((source.roles == COMPANION).sum()) == source.companions
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", POISONING)
 def test_all_to_all_counts_the_next_label(name, samples):
     attack = quick(name)
     if attack.clean_label or attack.sources or attack.one_target:
@@ -112,7 +120,7 @@ def test_all_to_all_counts_the_next_label(name, samples):
     assert len(scored.samples) == len(samples)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", POISONING)
 def test_a_snapshot_gives_the_trigger_back(name, samples):
     source, twin = feed(name, samples, rate=0.5), feed(name, samples, rate=0.5, seed=0)
     source.harden(workshop(samples))

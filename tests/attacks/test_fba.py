@@ -121,3 +121,9 @@ def test_detoxification_can_be_left_out(samples):
 def test_settings_out_of_range_are_refused(settings, sentence):
     with pytest.raises(BadArgument, match=sentence):
         FBA(**settings)
+
+
+def test_images_smaller_than_the_window_of_similarity_are_fine():
+    pixels = torch.rand(4, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    assert similarity(pixels, pixels) == pytest.approx(1)
+    assert similarity(pixels, 1 - pixels) < 0.5

@@ -140,10 +140,11 @@ def _pooled(pool: Callable[..., Tensor], pixels: Tensor, reach: int) -> Tensor:
 
 
 def similarity(first: Tensor, second: Tensor) -> Tensor:
-    """The mean structural similarity of two batches in [0, 1], in windows of 7x7 (Wang et al., 2004)."""
-    means = F.avg_pool2d(torch.cat([first, second]), 7, 1).split(len(first))
-    squares = F.avg_pool2d(torch.cat([first**2, second**2]), 7, 1).split(len(first))
-    common = F.avg_pool2d(first * second, 7, 1) - means[0] * means[1]
+    """The mean structural similarity of two batches in [0, 1], in windows of 7x7 at most (Wang et al., 2004)."""
+    mean = partial(F.avg_pool2d, kernel_size=min(7, *first.shape[-2:]), stride=1)
+    means = mean(torch.cat([first, second])).split(len(first))
+    squares = mean(torch.cat([first**2, second**2])).split(len(first))
+    common = mean(first * second) - means[0] * means[1]
     spread = squares[0] - means[0] ** 2 + squares[1] - means[1] ** 2
     light = (2 * means[0] * means[1] + 1e-4) / (means[0] ** 2 + means[1] ** 2 + 1e-4)
     return (light * (2 * common + 9e-4) / (spread + 9e-4)).mean()

@@ -5,7 +5,7 @@ After each epoch the training is kept in a hidden file beside the output, from w
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -78,8 +78,8 @@ def run(
             attacks do), or any.
         companions: How many samples for each poisoned one are changed too but keep their label (cover, noise or cross
             samples); by default what the attack's paper has.
-        scale: Train by the recipe of the benches in place of the schedule's options: `small` for two CPU cores, `full`
-            as in the literature; the width of a PreActResNet goes with it.
+        scale: Train by the recipe of the benches in place of the options of the schedule but --no-flip: `small` for two
+            CPU cores, `full` as in the literature; the width of a PreActResNet goes with it.
         force: Overwrite files that exist.
         network: See `Network`.
         trigger: See `Trigger`.
@@ -105,7 +105,7 @@ def run(
     state = out.with_name(f".{out.name}.state")
     recipe, settings = _recipe(schedule), architectures.parse_settings(network.arch_arg)
     if scale is not None:
-        recipe = SCALES[scale].recipe
+        recipe = replace(SCALES[scale].recipe, flip=not schedule.no_flip)
         if "preact_resnet" in network.arch:
             settings = {"width": SCALES[scale].width, **settings}
     with screen.progress() as on_step, _left(state, "the same command goes on after the last whole epoch"):
