@@ -286,4 +286,3 @@ def _check_outputs(model: nn.Module, data: Samples, preprocessing: Preprocessing
 
 def _settings(attack: Any) -> dict[str, Any]:
     return asdict(attack) if is_dataclass(attack) and not isinstance(attack, type) else {}
-
