@@ -1,35 +1,34 @@
-"""Every attack on CIFAR-10: how strong its victims are.
+"""Every attack on CIFAR-10, and five on GTSRB and Tiny-ImageNet: how strong their victims are.
 
-    python benchmarks/attacks.py train [--scale small] [--only TEXT]   # one JSON file a victim; finished ones are kept
-    python benchmarks/attacks.py table [--scale small]                 # writes benchmarks/attacks-cifar10.md and .json
+    python benchmarks/attacks.py train [--data NAME] [--scale small] [--only TEXT]   # a JSON file a victim
+    python benchmarks/attacks.py table [--data NAME] [--scale small]                 # writes attacks-NAME.md and .json
 
-The attacker has the last 45,000 training images (the first 5,000 are the defender's). Three seeds for the fourteen
-attacks of the NFT paper and for the benign network, one for the others. Victims and rows lie in
-runs/attacks-cifar10-SCALE (not committed); several processes may work side by side. DETROJAN_DATA names the folder of
-the data packs.
+The attacker has the training images but for a few that are the defender's. CIFAR-10: three seeds for the fourteen
+attacks of the NFT paper and for the benign network, one for the others; the other data sets: one seed. Victims and rows
+lie in runs/attacks-NAME-SCALE (not committed); finished ones are not made again, and several processes may work side by
+side. DETROJAN_DATA names the folder of the data packs.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import torch
 from scipy.stats import t
+from torch import Tensor
 
-from detrojan import Preprocessing, evaluate, load_data, train, trigger
+from detrojan import Preprocessing, Samples, evaluate, load_data, train, trigger
 from detrojan.attacks import ATTACKS
 from detrojan.scales import SCALES, Scale
 from provenance import origin
 from rows import claim, release, write
 
 HERE = Path(__file__).parent
-KEPT = 5000
-CIFAR10 = Preprocessing.named("cifar10")
 PAPER = (
     *("badnets", "blend", "troj", "troj-all", "sig", "dyn", "dyn-all"),
     *("clb", "cba", "fba", "wanet", "lira", "issba", "bppa"),
@@ -37,6 +36,64 @@ PAPER = (
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "troj-all": ("troj", {"mapping": "all-to-all"}),
     "dyn-all": ("dyn", {"mapping": "all-to-all"}),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What differs between the data sets.
+
+    `kept` images are the defender's: the first of all, or the first of each class. `epochs` multiplies those of the
+    scale, since the training sets are smaller than CIFAR-10's. `only` names the attacks; empty for all, with three
+    seeds for the paper's.
+    """
+
+    preprocessing: Preprocessing
+    kept: int
+    kept_by_class: bool = False
+    epochs: int = 1
+    flip: bool = True
+    target: int = 0
+    only: tuple[str, ...] = ()
+
+    def attackers(self, data: Samples) -> Samples:
+        """The images that the victims are trained on."""
+        order = _rank_in_class(data.labels) if self.kept_by_class else torch.arange(len(data))
+        return data.subset((order >= self.kept).nonzero().flatten())
+
+    def rows(self) -> "Iterator[Row]":
+        """All victims, seed by seed."""
+        if self.only:
+            yield from (Row(name, 0) for name in ("benign", *self.only))
+            return
+        for seed in range(3):
+            yield Row("benign", seed)
+            for name in PAPER:
+                yield Row(name, seed, VARIANTS.get(name, (name, {}))[1])
+            if seed == 0:
+                yield from (Row(name, 0) for name in ATTACKS if name not in PAPER)
+
+
+FIVE = ("badnets", "blend", "wanet", "sig", "bppa")
+SETTINGS = {
+    "cifar10": Setting(preprocessing=Preprocessing.named("cifar10"), kept=5000),
+    # 15 images are one track, so that no sign is on both sides; class 0 has too few images for SIG
+    "gtsrb": Setting(
+        preprocessing=Preprocessing.named("gtsrb"),
+        kept=15,
+        kept_by_class=True,
+        epochs=2,
+        flip=False,
+        target=1,
+        only=FIVE,
+    ),
+    "tinyimagenet": Setting(
+        preprocessing=replace(Preprocessing.named("imagenet"), resize=None, crop=None),
+        kept=25,
+        kept_by_class=True,
+        epochs=3,
+        only=FIVE,
+    ),
 }
 
 
@@ -53,20 +110,12 @@ class Row:
         return None if self.name == "benign" else VARIANTS.get(self.name, (self.name, {}))[0]
 
 
-def rows() -> Iterator[Row]:
-    """All victims, seed by seed."""
-    for seed in range(3):
-        yield Row("benign", seed)
-        for name in PAPER:
-            yield Row(name, seed, VARIANTS.get(name, (name, {}))[1])
-        if seed == 0:
-            yield from (Row(name, 0) for name in ATTACKS if name not in PAPER)
-
-
-def train_all(scale: Scale, folder: Path, only: str) -> None:
-    data, test = (load_data("cifar10", split=split) for split in ("train", "test"))
-    seen = data.subset(torch.arange(KEPT, len(data)))
-    for row in rows():
+def train_all(data_set: str, scale: Scale, folder: Path, only: str) -> None:
+    setting = SETTINGS[data_set]
+    data, test = (load_data(data_set, split=split) for split in ("train", "test"))
+    seen = setting.attackers(data)
+    recipe = replace(scale.recipe, epochs=setting.epochs * scale.recipe.epochs, flip=setting.flip)
+    for row in setting.rows():
         path = folder / f"{row.name}-s{row.seed}.row.json"
         if only not in row.name or not claim(path):
             continue
@@ -77,18 +126,20 @@ def train_all(scale: Scale, folder: Path, only: str) -> None:
             "detrojan:preact_resnet18",
             seen,
             attack=row.attack,
-            preprocessing=CIFAR10,
-            recipe=scale.recipe,
+            target=setting.target,
+            preprocessing=setting.preprocessing,
+            recipe=recipe,
             seed=row.seed,
             state=state,
             width=scale.width,
+            num_classes=data.num_classes,
             **row.options,
         )
         victim.save(weights, force=True)
         state.unlink(missing_ok=True)
         seconds = time.perf_counter() - start
         triggered = None if victim.backdoor is None else trigger(test, victim.backdoor)
-        scores = evaluate(victim.model, test, triggered, preprocessing=CIFAR10)
+        scores = evaluate(victim.model, test, triggered, preprocessing=setting.preprocessing)
         estimates = {k: asdict(e) for k in ("acc", "asr", "ra") if (e := getattr(scores, k)) is not None}
         record = {k: v for k, v in victim.record.items() if k not in ("poisoned_indices", "losses")}
         write(path, {"name": row.name, "seed": row.seed, "seconds": seconds, **estimates, "record": record, **origin()})
@@ -97,12 +148,22 @@ def train_all(scale: Scale, folder: Path, only: str) -> None:
         print(f"{row.name} seed {row.seed}: {figures}, {seconds:.0f} s", flush=True)
 
 
-def table(scale: str, folder: Path) -> None:
+def table(data_set: str, scale: str, folder: Path) -> None:
     found = [json.loads(p.read_text()) for p in sorted(folder.glob("*.row.json"))]
-    stem = "attacks-cifar10" if scale == "small" else f"attacks-cifar10-{scale}"
+    if not found:
+        raise SystemExit(f"{folder} holds no finished row; run `train` first")
+    stem = f"attacks-{data_set}" if scale == "small" else f"attacks-{data_set}-{scale}"
     write(HERE / f"{stem}.json", {"rows": found})
     benign = [r["acc"]["value"] for r in found if r["name"] == "benign"]
-    lines = [_HEADER.format(scale=scale, width=SCALES[scale].width)]
+    first = found[0]["record"]
+    head = _HEADER.format(
+        title=f"{data_set}, scale {scale}",
+        width=SCALES[scale].width,
+        epochs=first["recipe"]["epochs"],
+        target=first["target"],
+        stem=stem,
+    )
+    lines = [head]
     order = ["benign", *PAPER, *(n for n in ATTACKS if n not in PAPER)]
     for name in order:
         group = [r for r in found if r["name"] == name]
@@ -114,15 +175,25 @@ def table(scale: str, folder: Path) -> None:
     (HERE / f"{stem}.md").write_text("\n".join(lines) + "\n")
 
 
-_HEADER = """# Attacks on CIFAR-10, scale {scale}
+_HEADER = """# Attacks on {title}
 
-PreActResNet-18 of width {width}, 45,000 training images, target 0, the attacks' own rates (`attacks-cifar10.json` has
-all settings). ACC on 10,000 test images, ASR and RA on those whose label the attack changes. Figures in %. With one
-seed: the 95 % interval of the test set; with several: the mean and its 95 % interval over the seeds (Student's t).
-"ACC lost" is against the mean of the benign networks. Written by `python benchmarks/attacks.py table`.
+PreActResNet-18 of width {width}, {epochs} epochs, target {target}, the attacks' own rates (settings, commits, dates and machines:
+`{stem}.json`). ACC on the test images, ASR and RA on those whose label the attack changes. Figures in %.
+With one seed: the 95 % interval of the test set; with several: the mean and its 95 % interval over the seeds
+(Student's t). "ACC lost" is against the mean of the benign networks; seconds are of the training, with all that the
+attacker prepares. Written by `python benchmarks/attacks.py table`.
 
 | attack | seeds | ACC | ASR | RA | ACC lost | seconds |
 |---|---|---|---|---|---|---|"""
+
+
+def _rank_in_class(labels: Tensor) -> Tensor:
+    """How many samples of its class come before each one."""
+    rank = torch.empty_like(labels)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        rank[members] = torch.arange(len(members))
+    return rank
 
 
 def _cell(group: list[dict[str, Any]], key: str) -> str:
@@ -138,11 +209,12 @@ def _cell(group: list[dict[str, Any]], key: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=("train", "table"))
+    parser.add_argument("--data", choices=tuple(SETTINGS), default="cifar10")
     parser.add_argument("--scale", choices=tuple(SCALES), default="small")
     parser.add_argument("--only", default="", help="train only victims whose name holds this")
     arguments = parser.parse_args()
-    runs = HERE.parent / "runs" / f"attacks-cifar10-{arguments.scale}"
+    runs = HERE.parent / "runs" / f"attacks-{arguments.data}-{arguments.scale}"
     if arguments.stage == "train":
-        train_all(SCALES[arguments.scale], runs, arguments.only)
+        train_all(arguments.data, SCALES[arguments.scale], runs, arguments.only)
     else:
-        table(arguments.scale, runs)
+        table(arguments.data, arguments.scale, runs)
