@@ -177,9 +177,9 @@ def table(data_set: str, scale: str, folder: Path) -> None:
 
 _HEADER = """# Attacks on {title}
 
-PreActResNet-18 of width {width}, {epochs} epochs, target {target}, the attacks' own rates (settings, commits, dates and machines:
-`{stem}.json`). ACC on the test images, ASR and RA on those whose label the attack changes. Figures in %.
-With one seed: the 95 % interval of the test set; with several: the mean and its 95 % interval over the seeds
+PreActResNet-18 of width {width}, {epochs} epochs, target {target}, the attacks' own rates; settings, commits, dates and
+machines stand in `{stem}.json`. ACC on the test images, ASR and RA on those whose label the attack changes. Figures
+in %. With one seed: the 95 % interval of the test set; with several: the mean and its 95 % interval over the seeds
 (Student's t). "ACC lost" is against the mean of the benign networks; seconds are of the training, with all that the
 attacker prepares. Written by `python benchmarks/attacks.py table`.
 
