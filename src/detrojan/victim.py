@@ -25,7 +25,7 @@ from detrojan.training import OnStep, Recipe, classifier, fit
 from detrojan.triggers import Surrogate, Trigger, Workshop
 
 SURROGATE_WIDTH = 16
-SURROGATE_RECIPE = Recipe(epochs=6, batch=128, learning_rate=0.1, small=0.6)
+SURROGATE_RECIPE = Recipe(epochs=4, batch=128, learning_rate=0.4, padding=0, small=0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

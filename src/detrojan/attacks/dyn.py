@@ -17,7 +17,7 @@ from detrojan.randomness import Seeds
 from detrojan.triggers import Classifier, LearnedTrigger, Trigger, Workshop
 
 SHARE = 0.1
-MASK_BATCH = 64
+MASK_BATCH = 32
 
 
 class _Protocol(Trigger):
@@ -38,15 +38,15 @@ class Dyn(_Protocol):
     the channels of the networks' first level.
 
     Published: a tenth of each batch backdoored and a tenth cross, dirty label, drawn anew in each epoch, after
-    augmentation. We depart for a CPU: 25 epochs of mask training became 300 steps of 64 images, 32-64-128 channels
-    became 16-32-64.
+    augmentation. We depart for a CPU: 25 epochs of mask training became 200 steps of 32 pairs of images, 32-64-128
+    channels became 8-16-32.
     """
 
-    mask_steps: int = 300
+    mask_steps: int = 200
     density: float = 0.032
     diversity: float = 1.0
     learning_rate: float = 0.01
-    width: int = 16
+    width: int = 8
 
     def __post_init__(self) -> None:
         if not 0 < self.density < 1:
