@@ -117,7 +117,7 @@ def train_all(data_set: str, scale: Scale, folder: Path, only: str) -> None:
     recipe = replace(scale.recipe, epochs=setting.epochs * scale.recipe.epochs, flip=setting.flip)
     for row in setting.rows():
         path = folder / f"{row.name}-s{row.seed}.row.json"
-        if only not in row.name or not claim(path):
+        if only not in f"{row.name}-s{row.seed}" or not claim(path):
             continue
         start = time.perf_counter()
         weights = folder / f"{row.name}-s{row.seed}.safetensors"
@@ -211,7 +211,7 @@ if __name__ == "__main__":
     parser.add_argument("stage", choices=("train", "table"))
     parser.add_argument("--data", choices=tuple(SETTINGS), default="cifar10")
     parser.add_argument("--scale", choices=tuple(SCALES), default="small")
-    parser.add_argument("--only", default="", help="train only victims whose name holds this")
+    parser.add_argument("--only", default="", help="train only victims whose NAME-sSEED holds this")
     arguments = parser.parse_args()
     runs = HERE.parent / "runs" / f"attacks-{arguments.data}-{arguments.scale}"
     if arguments.stage == "train":

@@ -1,8 +1,9 @@
 """The two scales at which victims are made: `small` for two CPU cores, `full` for the literature's figures.
 
-`small` is meant to make a victim in about two minutes on two cores with bfloat16 instructions; it is a first guess,
-not yet chosen by experiment. `full` has the NFT code's batch, peak learning rate, weight decay and augmentation; it
-takes 100 epochs of one cycle with Nesterov momentum, where that code takes 250 with two steps down.
+`small` makes a victim in about two minutes on two cores with bfloat16 instructions; `benchmarks/scales.md` tells how it
+was chosen. Four epochs call for a high learning rate and no random crop. `full` has the NFT code's batch, peak
+learning rate, weight decay and augmentation; it takes 100 epochs of one cycle with Nesterov momentum, where that code
+takes 250 with two steps down.
 """
 
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ class Scale:
 
 SCALES: Mapping[str, Scale] = MappingProxyType(
     {
-        "small": Scale(width=16, recipe=Recipe(epochs=5, batch=128, learning_rate=0.1, small=0.6)),
+        "small": Scale(width=16, recipe=Recipe(epochs=4, batch=128, learning_rate=0.4, padding=0, small=0.5)),
         "full": Scale(width=64, recipe=Recipe(epochs=100, batch=128, learning_rate=0.1, padding=4)),
     }
 )
