@@ -18,12 +18,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import torch
 from scipy.stats import t
-from torch import Tensor
 
 from detrojan import Preprocessing, Samples, evaluate, load_data, train, trigger
 from detrojan.attacks import ATTACKS
+from detrojan.data.samples import dealt
 from detrojan.scales import SCALES, Scale
 from provenance import origin
 from rows import claim, release, write
@@ -43,14 +42,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 class Setting:
     """What differs between the data sets.
 
-    `kept` images are the defender's: the first of all, or the first of each class. `epochs` multiplies those of the
-    scale, since the training sets are smaller than CIFAR-10's. `only` names the attacks; empty for all, with three
-    seeds for the paper's.
+    `kept` images are the defender's: the first of all, or the first when the classes take turns. `epochs` multiplies
+    those of the scale, since the training sets are smaller than CIFAR-10's. `only` names the attacks; empty for all,
+    with three seeds for the paper's.
     """
 
     preprocessing: Preprocessing
     kept: int
-    kept_by_class: bool = False
+    in_turns: bool = True
     epochs: int = 1
     flip: bool = True
     target: int = 0
@@ -58,8 +57,7 @@ class Setting:
 
     def attackers(self, data: Samples) -> Samples:
         """The images that the victims are trained on."""
-        order = _rank_in_class(data.labels) if self.kept_by_class else torch.arange(len(data))
-        return data.subset((order >= self.kept).nonzero().flatten())
+        return dealt(data, self.kept)[1] if self.in_turns else data.subset(range(self.kept, len(data)))
 
     def rows(self) -> "Iterator[Row]":
         """All victims, seed by seed."""
@@ -76,12 +74,11 @@ class Setting:
 
 FIVE = ("badnets", "blend", "wanet", "sig", "bppa")
 SETTINGS = {
-    "cifar10": Setting(preprocessing=Preprocessing.named("cifar10"), kept=5000),
-    # 15 images are one track, so that no sign is on both sides; class 0 has too few images for SIG
+    "cifar10": Setting(preprocessing=Preprocessing.named("cifar10"), kept=5000, in_turns=False),
+    # 15 images of each of 43 classes are one track, so that no sign is on both sides; class 0 has few images for SIG
     "gtsrb": Setting(
         preprocessing=Preprocessing.named("gtsrb"),
-        kept=15,
-        kept_by_class=True,
+        kept=43 * 15,
         epochs=2,
         flip=False,
         target=1,
@@ -89,8 +86,7 @@ SETTINGS = {
     ),
     "tinyimagenet": Setting(
         preprocessing=replace(Preprocessing.named("imagenet"), resize=None, crop=None),
-        kept=25,
-        kept_by_class=True,
+        kept=500,
         epochs=3,
         only=FIVE,
     ),
@@ -185,15 +181,6 @@ attacker prepares. Written by `python benchmarks/attacks.py table`.
 
 | attack | seeds | ACC | ASR | RA | ACC lost | seconds |
 |---|---|---|---|---|---|---|"""
-
-
-def _rank_in_class(labels: Tensor) -> Tensor:
-    """How many samples of its class come before each one."""
-    rank = torch.empty_like(labels)
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
-        rank[members] = torch.arange(len(members))
-    return rank
 
 
 def _cell(group: list[dict[str, Any]], key: str) -> str:

@@ -82,9 +82,9 @@ def _percent(row: dict[str, float] | None, key: str) -> str:
 
 _HEADER = """# How scale `small` was chosen
 
-PreActResNet-18 of width 16, 45,000 training images of CIFAR-10, batch 128, learning rate 0.1 unless said otherwise; ACC and
-ASR in % on 5,000 training images that were kept out, seed 0, seconds of one WaNet training on one core beside another.
-"The same" is the line before but for what is named; "4 epochs, 2 of them ..." has learning rate 0.4. Commits and dates:
+PreActResNet-18 of width 16, 45,000 training images of CIFAR-10, batch 128, learning rate 0.1 unless said otherwise; ACC
+and ASR in % on 5,000 training images that were kept out, seed 0, seconds of one WaNet training on one core beside
+another. "The same" is the line before but for what is named; the last line has learning rate 0.4. Commits and dates:
 `scales.json`. Written by `python benchmarks/scales.py table`.
 
 | recipe | benign ACC | WaNet ACC | WaNet ASR | seconds |

@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from detrojan import checkpoint
+from detrojan import Samples, checkpoint
+from detrojan.cli import reading
 from detrojan.weight_files import sha256_of
 
 QUICK = ("--epochs", "2", "--batch", "8", "--device", "cpu")
@@ -50,6 +51,15 @@ def test_the_defenders_part_is_kept_from_the_victim(train, tmp_path):
     arguments = ("--attack", "badnets", "--poison-rate", "1", "--pool", "all", "--target", "1")
     train(*arguments, "--keep", "4", "-o", tmp_path / "victim.pt")
     assert json.loads((tmp_path / "victim.json").read_text())["poisoned_indices"] == list(range(20))
+
+
+def test_what_purify_takes_first_is_what_train_keeps():
+    samples = Samples(inputs=torch.arange(40)[:, None], labels=torch.arange(40) // 20)
+    seen = reading.without_first(samples, 10).inputs.flatten().tolist()
+    clean = reading.clean_part(samples, first=10, count=6, per_class=None, seed=0).inputs.flatten().tolist()
+    assert len(seen) == 30
+    assert len(clean) == 6
+    assert not set(seen) & set(clean)
 
 
 @pytest.mark.parametrize(

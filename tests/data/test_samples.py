@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detrojan.data.samples import Samples, sample, split, stratified
+from detrojan.data.samples import Samples, dealt, sample, split, stratified
 from detrojan.errors import BadArgument, BadData
 
 
@@ -121,3 +121,23 @@ def test_split_is_stratified_and_leaves_one_of_each_class(fraction, aside):
 def test_split_refuses_fractions_out_of_range(fraction):
     with pytest.raises(BadArgument, match="at least 0 and below 1"):
         split(made([2, 2]), fraction=fraction, seed=0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 10, 23])
+def test_what_is_dealt_to_the_defender_is_never_left_to_the_attacker(count):
+    labels = torch.tensor([2] * 12 + [0] * 3 + [1] * 8)
+    samples = Samples(inputs=torch.arange(23), labels=labels)
+    aside, rest = dealt(samples, count)
+    assert len(aside) == count
+    assert sorted([*aside.inputs.tolist(), *rest.inputs.tolist()]) == list(range(23))
+    assert aside.inputs.tolist() == sorted(aside.inputs.tolist())
+    fewer = dealt(samples, count // 2)[0]
+    assert set(fewer.inputs.tolist()) <= set(aside.inputs.tolist())
+
+
+def test_classes_take_turns_and_give_their_first_samples():
+    samples = Samples(inputs=torch.arange(10), labels=torch.tensor([0] * 5 + [1] * 2 + [2] * 3))
+    assert dealt(samples, 5)[0].inputs.tolist() == [0, 1, 5, 6, 7]
+    assert dealt(samples, 8)[0].labels.bincount().tolist() == [3, 2, 3]
+    with pytest.raises(BadArgument, match=r"count must be between 0 and 10 .* got 11"):
+        dealt(samples, 11)

@@ -61,9 +61,11 @@ def clean_part(
 
 def without_first(found: "Samples", kept: int) -> "Samples":
     """The samples that a victim may see when the first `kept` are the defender's."""
+    from detrojan.data.samples import dealt
+
     if not 0 <= kept < len(found) - 1:
         raise BadArgument(f"--keep must lie between 0 and {len(found) - 2}, for {found.name} has {len(found)} samples")
-    return found.subset(range(kept, len(found)))
+    return dealt(found, kept)[1]
 
 
 def configured(registry: Any, name: str, pairs: tuple[str, ...], *, flag: str) -> Any:
@@ -92,6 +94,8 @@ def backdoor(trigger: Trigger, victim: Path | None) -> "Backdoor | None":
 
 
 def _first(found: "Samples", count: int) -> "Samples":
+    from detrojan.data.samples import dealt
+
     if not 1 <= count <= len(found):
         raise BadArgument(f"--first must lie between 1 and {len(found)}, the number of samples of {found.name}")
-    return found.subset(range(count))
+    return dealt(found, count)[0]

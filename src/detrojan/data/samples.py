@@ -101,6 +101,22 @@ def split(samples: Samples, *, fraction: float, seed: int) -> tuple[Samples, Sam
     return samples.subset(keep.nonzero().flatten()), samples.subset(taken)
 
 
+def dealt(samples: Samples, count: int) -> tuple[Samples, Samples]:
+    """Set the first `count` samples aside, the classes taking turns: (those, the rest), both in their old order.
+
+    Nothing is drawn: the defender and the attacker who agree on `count` share no sample. Where the stored samples of a
+    class stand in groups of near-duplicates (the frames of one traffic sign), at most one group of each class is torn.
+    """
+    if not 0 <= count <= len(samples):
+        raise BadArgument(f"count must be between 0 and {len(samples)} (all of {samples.name}), got {count}")
+    turn = torch.empty_like(samples.labels)
+    for value in samples.labels.unique():
+        members = samples.labels == value
+        turn[members] = torch.arange(int(members.sum()))
+    order = turn.argsort(stable=True)
+    return samples.subset(order[:count].sort().values), samples.subset(order[count:].sort().values)
+
+
 def _spread(samples: Samples, count: int, generator: torch.Generator) -> Tensor:
     """Positions of `count` samples; classes that run out leave their share to the others."""
     if not 1 <= count <= len(samples):

@@ -53,7 +53,8 @@ def run(
         clean: Clean samples: a folder with one directory per class, a .npz or parquet file, or a data set's name.
         clean_count: Take so many of them, spread over the classes.
         per_class: Take so many of each class.
-        first: Take them from the first so many only, such as those that `detrojan train --keep` left out.
+        first: Take them from the first so many only, the classes taking turns; with the number that was given to
+            `detrojan train --keep`, the victim saw none of them.
         split: The part of a data set that they are taken from.
         task: What the network does: a name of `detrojan list tasks`.
         no_flip: Do not mirror the images, where a mirrored one is another class, as with digits and signs.

@@ -71,7 +71,8 @@ def run(
     Args:
         data: Training images: a folder with one directory per class, a .npz or parquet file, or a data set's name.
         out: The weights file to write; the record goes beside it, under the same name with .json.
-        keep: Keep so many samples, the first ones, from the victim: they are the defender's.
+        keep: Keep so many samples from the victim, the first ones of each class: they are the defender's (`detrojan
+            purify --first`).
         start: A weights file to start from, in place of fresh weights: fine-tuning on the poisoned set.
         poison_rate: The share of the pool that is poisoned; by default what the attack's paper has.
         pool: What is poisoned: samples whose label the attack changes, those of the target class (as clean-label
