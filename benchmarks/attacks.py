@@ -87,7 +87,7 @@ SETTINGS = {
     "tinyimagenet": Setting(
         preprocessing=replace(Preprocessing.named("imagenet"), resize=None, crop=None),
         kept=500,
-        epochs=3,
+        epochs=2,
         only=FIVE,
     ),
 }
