@@ -20,7 +20,7 @@ def dice(count, seed=0):
 
 def test_the_protocol_is_that_of_the_docstring():
     attack = CBA(source=4)
-    assert (attack.rate, attack.companions, attack.sources) == (0.5, 10.0, (4,))
+    assert (attack.rate, attack.companions, attack.sources) == (0.5, 4.0, (4,))
     assert attack.one_target
     assert attack.redraws
     assert not attack.after_augmentation
