@@ -35,6 +35,8 @@ PAPER = (
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "troj-all": ("troj", {"mapping": "all-to-all"}),
     "dyn-all": ("dyn", {"mapping": "all-to-all"}),
+    "adaptive_blend, 3 %": ("adaptive_blend", {"poison_rate": 0.03}),
+    "adaptive_patch, 5 %": ("adaptive_patch", {"poison_rate": 0.05}),
 }
 
 
@@ -70,6 +72,7 @@ class Setting:
                 yield Row(name, seed, VARIANTS.get(name, (name, {}))[1])
             if seed == 0:
                 yield from (Row(name, 0) for name in ATTACKS if name not in PAPER)
+                yield from (Row(name, 0, options) for name, (_, options) in VARIANTS.items() if name not in PAPER)
 
 
 FIVE = ("badnets", "blend", "wanet", "sig", "bppa")
@@ -102,6 +105,11 @@ class Row:
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def stem(self) -> str:
+        """The name of its files."""
+        return f"{self.name}-s{self.seed}".replace(", ", "-").replace(" %", "pct")
+
+    @property
     def attack(self) -> str | None:
         return None if self.name == "benign" else VARIANTS.get(self.name, (self.name, {}))[0]
 
@@ -112,11 +120,11 @@ def train_all(data_set: str, scale: Scale, folder: Path, only: str) -> None:
     seen = setting.attackers(data)
     recipe = replace(scale.recipe, epochs=setting.epochs * scale.recipe.epochs, flip=setting.flip)
     for row in setting.rows():
-        path = folder / f"{row.name}-s{row.seed}.row.json"
-        if only not in f"{row.name}-s{row.seed}" or not claim(path):
+        path = folder / f"{row.stem}.row.json"
+        if only not in row.stem or not claim(path):
             continue
         start = time.perf_counter()
-        weights = folder / f"{row.name}-s{row.seed}.safetensors"
+        weights = folder / f"{row.stem}.safetensors"
         state = weights.with_suffix(".state")
         victim = train(
             "detrojan:preact_resnet18",
@@ -160,7 +168,7 @@ def table(data_set: str, scale: str, folder: Path) -> None:
         stem=stem,
     )
     lines = [head]
-    order = ["benign", *PAPER, *(n for n in ATTACKS if n not in PAPER)]
+    order = ["benign", *PAPER, *sorted({*ATTACKS, *VARIANTS} - set(PAPER))]
     for name in order:
         group = [r for r in found if r["name"] == name]
         if group:
