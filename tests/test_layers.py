@@ -11,6 +11,7 @@ ROOMS = [
     "registry",
     "randomness",
     "settings",
+    "whole_files",
     "weight_files",
     "weight_fit",
     "checkpoint",
@@ -36,12 +37,13 @@ ROOMS = [
     "defenses",
     "purification",
     "evaluation",
+    "bench",
     "report",
     "cli",
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
 BLIND = ("defenses", "purification", "tuning", "masks", "placement", "masked_layers", "sites", "wrappers")
-SIGHT = ("triggers", "attacks", "poisoning", "victim", "evaluation", "report", "cli")
+SIGHT = ("triggers", "attacks", "poisoning", "victim", "evaluation", "bench", "report", "cli")
 
 
 def imports(path: Path, *, late: bool = True) -> set[str]:

@@ -1,6 +1,5 @@
 """The one training loop: victims, surrogates, teachers and fine-tuning all use it."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import ceil
@@ -17,6 +16,7 @@ from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, BadData, BadFile
 from detrojan.execution import Execution
 from detrojan.randomness import Seeds
+from detrojan.whole_files import beside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,22 +246,19 @@ class _Run:
         return self.generator.device.type == "cuda"
 
     def write(self, path: Path) -> None:
-        beside = path.with_name(f".{path.name}.unfinished")
-        torch.save(
-            {
-                "name": self.name,
-                "losses": self.losses,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "generator": self.generator.get_state(),
-                "dropout": torch.get_rng_state(),
-                "device dropout": torch.cuda.get_rng_state(self.generator.device) if self._on_cuda else None,
-                "feed": self.feed.snapshot(),
-            },
-            beside,
-        )
-        os.replace(beside, path)
+        kept = {
+            "name": self.name,
+            "losses": self.losses,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+            "dropout": torch.get_rng_state(),
+            "device dropout": torch.cuda.get_rng_state(self.generator.device) if self._on_cuda else None,
+            "feed": self.feed.snapshot(),
+        }
+        with beside(path) as unfinished:
+            torch.save(kept, unfinished)
 
     def read(self, path: Path) -> None:
         try:

@@ -1,7 +1,6 @@
 """Make a backdoored network: poison a training set and train on it, with a record of all that was done."""
 
 import json
-import os
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, is_dataclass, replace
@@ -23,6 +22,7 @@ from detrojan.poisoning import Mapping as LabelMapping
 from detrojan.randomness import Seeds
 from detrojan.training import OnStep, Recipe, classifier, fit
 from detrojan.triggers import Surrogate, Trigger, Workshop
+from detrojan.whole_files import write_text
 
 SURROGATE_WIDTH = 16
 SURROGATE_RECIPE = Recipe(epochs=4, batch=128, learning_rate=0.4, padding=0, small=0.5)
@@ -51,10 +51,7 @@ class Victim:
         record = {**self.record, "weights": path.name, "sha256": checkpoint.save(path, self.model, force=force)}
         if self.backdoor is not None and isinstance(self.backdoor.attack, nn.Module):
             record["trigger_sha256"] = checkpoint.save(trigger, self.backdoor.attack, force=force)
-        unfinished = beside.with_name(f".{beside.name}.unfinished")
-        unfinished.write_text(json.dumps(record, indent=1) + "\n")
-        os.replace(unfinished, beside)
-        return beside
+        return write_text(beside, json.dumps(record, indent=1) + "\n")
 
 
 def train(

@@ -7,7 +7,6 @@ added is a single NumPy number (the accuracy that many scripts store), which a f
 
 import hashlib
 import json
-import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from torch import Tensor
 from torch.serialization import safe_globals
 
 from detrojan.errors import BadArgument, BadFile
+from detrojan.whole_files import beside
 
 Format = Literal["safetensors", "torch", "torch-legacy"]
 """`torch-legacy` is the container that torch wrote before version 1.6; it is written back as such."""
@@ -127,17 +127,12 @@ def write(
         BadArgument: The path exists and `force` is not given, or its folder does not exist.
     """
     check_target(path, force=force)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with beside(path) as unfinished:
         if format == "safetensors":
-            save_file(document, beside, metadata=dict(metadata) if metadata else None)
+            save_file(document, unfinished, metadata=dict(metadata) if metadata else None)
         else:
-            torch.save(document, beside, _use_new_zipfile_serialization=format == "torch")
-        digest = sha256_of(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return digest
+            torch.save(document, unfinished, _use_new_zipfile_serialization=format == "torch")
+        return sha256_of(unfinished)
 
 
 def check_target(path: Path, *, force: bool) -> None:

@@ -19,12 +19,16 @@ VERBS = {
     "purify": "Remove a backdoor from a network with a few clean samples.",
     "evaluate": "Score a network under a known trigger: ACC, ASR, RA and DER.",
     "train": "Train a backdoored network, to test defenses on.",
-    "list": "List the attacks, defenses, tasks, data sets and architectures.",
+    "list": "List the attacks, defenses, tasks, data sets, architectures, and what the bench has.",
     "attack show": "Draw a few images without and with an attack's trigger.",
     "show": "Tell what a weights file holds, without running anything from it.",
+    "bench run": "Make the rows of a grid: victims, purifications, scores; goes on after a kill.",
+    "bench table": "Write the table of a grid from the rows that are there.",
+    "bench export": "Write all rows as CSV, JSON or Parquet.",
+    "bench merge": "Take over the rows of other stores.",
     "demo": "Make a backdoored network and purify it, in a minute, on data that needs no download.",
 }
-GROUPS = {"attack": "Look at an attack: show."}
+GROUPS = {"attack": "Look at an attack: show.", "bench": "Compare defenses: run, table, export, merge."}
 """The first words of verbs that have two."""
 EPILOGUE = """\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the purified model was rejected and rolled back.

@@ -81,4 +81,18 @@ class Trigger(Aim):
     """The attack: a name of `detrojan list attacks`."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Which cells of which grid, and where their rows lie."""
+
+    store: Path = Path("bench")
+    """The folder of the rows (rows.db) and the victims."""
+    scale: Literal["small", "full"] | None = None
+    """The scale of the victims, in place of the grid's."""
+    seeds: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True, show_default=False)] = ()
+    """The seeds, in place of the grid's."""
+
+
+BENCH = Bench()
 RUNNING, IMAGES, AIM, TRIGGER = Running(), Images(), Aim(), Trigger()

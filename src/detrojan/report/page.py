@@ -1,6 +1,5 @@
 """The report: what a purification did, cost and allows to conclude, as one HTML page that needs nothing else."""
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from detrojan.intervals import Estimate
 from detrojan.purification import Result
 from detrojan.report import figures, formats
 from detrojan.weight_files import check_target
+from detrojan.whole_files import write_text
 
 WIDTHS = {"wide": 760, "narrow": 330}
 """Each figure is drawn twice, at these widths in pixels, and the page shows the one that fits the screen."""
@@ -110,13 +110,7 @@ def write(
         command=command,
         rows=rows,
     )
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(page, encoding="utf-8", errors="replace")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+    return write_text(path, page)
 
 
 def render(

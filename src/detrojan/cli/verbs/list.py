@@ -11,17 +11,19 @@ from detrojan.errors import BadArgument, MissingExtra
 if TYPE_CHECKING:
     from detrojan.settings import Setting
 
-Kind = Literal["attacks", "defenses", "tasks", "datasets", "architectures"]
-Kinds = Literal["all", "attacks", "defenses", "tasks", "datasets", "architectures"]
-KINDS: tuple[Kind, ...] = ("attacks", "defenses", "tasks", "datasets", "architectures")
+Kind = Literal["attacks", "defenses", "tasks", "datasets", "engines", "grids", "architectures"]
+Kinds = Literal["all", "attacks", "defenses", "tasks", "datasets", "engines", "grids", "architectures"]
+KINDS: tuple[Kind, ...] = ("attacks", "defenses", "tasks", "datasets", "engines", "grids", "architectures")
 TITLES: dict[Kind, str] = {
     "attacks": "Attacks",
     "defenses": "Defenses",
     "tasks": "Tasks",
     "datasets": "Data sets",
+    "engines": "Engines of the bench",
+    "grids": "Grids of the bench",
     "architectures": "Architectures",
 }
-GIVEN_BY: dict[Kind, str] = {"attacks": "--attack-arg", "defenses": "--set"}
+GIVEN_BY: dict[Kind, str] = {"attacks": "--attack-arg", "defenses": "--set", "engines": "--engine-arg"}
 """The option by which a verb takes the settings of such a method."""
 FORMS = {
     "torchvision:NAME": "any model of torchvision, such as torchvision:resnet18",
@@ -40,7 +42,7 @@ def run(
     settings: Flag = False,
     json: Flag = False,
 ) -> int:
-    """List the attacks, defenses, tasks, data sets and architectures, each in one line.
+    """List what other verbs take by name: attacks, defenses, data sets and so on, each in one line.
 
     Args:
         kind: What to list.
@@ -55,7 +57,9 @@ def run(
         )
     document: dict[str, Any] = {"verb": "list"}
     for each in KINDS if kind == "all" else (kind,):
-        if each == "architectures":
+        if each == "grids":
+            document[each] = _grids(screen)
+        elif each == "architectures":
             document[each] = _architectures(screen, name)
         elif name is not None:
             document[each] = _one(screen, each, name)
@@ -67,11 +71,13 @@ def run(
 
 def _registry(kind: Kind) -> Any:
     from detrojan.attacks import ATTACKS
+    from detrojan.bench.engines import ENGINES
     from detrojan.data.sets import DATASETS
     from detrojan.defenses import DEFENSES
     from detrojan.tasks import TASKS
 
-    return {"attacks": ATTACKS, "defenses": DEFENSES, "tasks": TASKS, "datasets": DATASETS}[kind]
+    registries = {"attacks": ATTACKS, "defenses": DEFENSES, "tasks": TASKS, "datasets": DATASETS, "engines": ENGINES}
+    return registries[kind]
 
 
 def _many(screen: Screen, kind: Kind, *, settings: bool) -> dict[str, Any]:
@@ -107,6 +113,14 @@ def _one(screen: Screen, kind: Kind, name: str) -> dict[str, Any]:
         how = f", given by {GIVEN_BY[kind]} name=value" if kind in GIVEN_BY else ""
         screen.table(f"Settings{how}", ("name", "type", "default"), rows, text=3)
     return {name: _described(method)}
+
+
+def _grids(screen: Screen) -> dict[str, str]:
+    from detrojan.bench import grid
+
+    titles = {name: grid.read(grid.named(name)).title for name in grid.shipped()}
+    screen.table(TITLES["grids"], ("name", "what it is"), list(titles.items()), text=2)
+    return titles
 
 
 def _architectures(screen: Screen, part: str | None) -> list[str]:

@@ -1,0 +1,96 @@
+"""What many rows say together: means with intervals, and which differences are more than chance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import bootstrap, false_discovery_control, wilcoxon
+
+from detrojan.intervals import LEVEL, Estimate
+
+RESAMPLES = 2000
+
+
+def mean_of(values: Sequence[float] | NDArray[np.float64], *, seed: int = 0) -> Estimate:
+    """The mean of the figures of single seeds or victims, with a percentile bootstrap interval over them.
+
+    The interval of few seeds is too narrow, since their spread is all that it knows; the mean of one has no interval
+    (`low` and `high` are NaN). Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), by scipy.
+    """
+    data = np.asarray(values, dtype=float)
+    if len(data) == 0:
+        return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), count=0)
+    low, high = _interval(data, seed) if len(data) > 1 else (float("nan"), float("nan"))
+    return Estimate(value=float(data.mean()), low=low, high=high, count=len(data))
+
+
+def mean_over_victims(groups: Sequence[Sequence[float]], *, seed: int = 0) -> Estimate:
+    """The mean over victims of their means over seeds; the bootstrap draws victims, and seeds within each.
+
+    Source: the hierarchical bootstrap, e.g. Saravanan et al. (2020).
+    """
+    filled = [np.asarray(group, dtype=float) for group in groups if len(group)]
+    if not filled:
+        return mean_of([])
+    value = float(np.mean([group.mean() for group in filled]))
+    if len(filled) == 1:
+        return mean_of(filled[0], seed=seed)
+    generator = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(RESAMPLES):
+        chosen = generator.integers(len(filled), size=len(filled))
+        drawn.append(np.mean([generator.choice(filled[i], size=len(filled[i])).mean() for i in chosen]))
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value=value, low=float(low), high=float(high), count=sum(len(group) for group in filled))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """How one method differs from another on the same victims: the mean difference, and the chance of it by chance.
+
+    `p` is of the two-sided Wilcoxon signed-rank test, `q` the same after control of the false discovery rate among the
+    methods compared (Benjamini and Hochberg); NaN with fewer than two pairs.
+    """
+
+    name: str
+    difference: Estimate
+    p: float
+    q: float
+
+
+def against(
+    base: Sequence[float | None], others: dict[str, Sequence[float | None]], *, seed: int = 0
+) -> list[Difference]:
+    """Compare methods with a base, pair by pair; a pair of which one half is missing (None) is left out.
+
+    Args:
+        base: the figure of the base for each victim and seed.
+        others: those of each other method, in the same order.
+        seed: of the bootstrap.
+    """
+    found = []
+    for name, values in others.items():
+        pairs = [(a, b) for a, b in zip(values, base, strict=True) if a is not None and b is not None]
+        differences = [a - b for a, b in pairs]
+        found.append((name, mean_of(differences, seed=seed), _wilcoxon(differences)))
+    tested = [p for _, _, p in found if not np.isnan(p)]
+    adjusted = iter(false_discovery_control(tested) if tested else [])
+    return [
+        Difference(name=name, difference=estimate, p=p, q=p if np.isnan(p) else float(next(adjusted)))
+        for name, estimate, p in found
+    ]
+
+
+def _interval(data: NDArray[np.float64], seed: int) -> tuple[float, float]:
+    if np.ptp(data) == 0:
+        return float(data[0]), float(data[0])
+    options = {"n_resamples": RESAMPLES, "confidence_level": LEVEL, "method": "percentile"}
+    drawn = bootstrap((data,), np.mean, rng=np.random.default_rng(seed), **options)
+    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+
+
+def _wilcoxon(differences: Sequence[float]) -> float:
+    if len(differences) < 2:
+        return float("nan")
+    return 1.0 if not any(differences) else float(wilcoxon(differences).pvalue)

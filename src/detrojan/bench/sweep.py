@@ -1,0 +1,157 @@
+"""From cells to rows: victims first, each once, then the cells that wait for them; nothing is done twice."""
+
+import traceback
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from detrojan.bench.cells import Cell, VictimSpec
+from detrojan.bench.origin import origin
+from detrojan.bench.store import Row, Store
+from detrojan.bench.workers import Engine, WorkerLost, Workers
+from detrojan.bench.working import make_victim, run_cell, weights_of
+from detrojan.errors import DetrojanError
+
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A job that ended: its row, or why there is none; and how many are done of all that had to be."""
+
+    done: int
+    total: int
+    job: VictimSpec | Cell
+    row: Row | None
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a sweep came to: rows made now, rows that were there before, and the sentence of each job that failed."""
+
+    made: int
+    found: int
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def sweep(
+    cells: Iterable[Cell],
+    store: Store,
+    folder: Path,
+    engine: Engine,
+    *,
+    device: str = "auto",
+    on_progress: OnProgress | None = None,
+) -> Outcome:
+    """Make the rows of all cells, and of their victims, in a store that is open for writing.
+
+    A job whose worker is lost is given to another, three times in all. A job that fails is told in the outcome and does
+    not stop the others; the cells of a victim that failed are left out.
+
+    Args:
+        cells: what is wanted; cells with the same key are one.
+        store: where the rows go.
+        folder: where the victims lie.
+        engine: where the jobs run.
+        device: of each job.
+        on_progress: called after each job.
+    """
+    plan = _Plan(cells, store, folder)
+    workers = engine.start()
+    try:
+        return _Sweep(plan=plan, store=store, workers=workers, device=device, on_progress=on_progress).run()
+    finally:
+        workers.close()
+
+
+class _Plan:
+    """What has to be done: the victims that are missing, and the missing cells by their victim's key."""
+
+    def __init__(self, cells: Iterable[Cell], store: Store, folder: Path) -> None:
+        self.folder = folder
+        wanted = {cell.key: cell for cell in cells}
+        victims = {cell.victim.key: cell.victim for cell in wanted.values()}
+        there = store.keys()
+        self.missing = {key: cell for key, cell in wanted.items() if key not in there}
+        needed = {cell.victim.key for cell in self.missing.values()}
+        self.victims = {
+            key: spec
+            for key, spec in victims.items()
+            if key not in there or (key in needed and not weights_of(spec, folder).is_file())
+        }
+        for key in self.victims.keys() & there:  # the row is there, but not its weights: it is made and told anew
+            store.drop(key)
+        self.total = len(self.missing) + len(self.victims)
+        self.found = len(wanted) + len(victims) - self.total
+
+    def waiting_for(self, victim: str) -> list[Cell]:
+        return [cell for cell in self.missing.values() if cell.victim.key == victim]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sweep:
+    """The state of a running sweep; this process alone writes."""
+
+    plan: _Plan
+    store: Store
+    workers: Workers
+    device: str
+    on_progress: OnProgress | None
+    ready: list[VictimSpec | Cell] = field(default_factory=list)
+    out: dict["Future[Any]", VictimSpec | Cell] = field(default_factory=dict)
+    tries: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    ended: int = 0
+
+    def run(self) -> Outcome:
+        victims = self.plan.victims
+        self.ready = [cell for cell in self.plan.missing.values() if cell.victim.key not in victims]
+        self.ready += victims.values()
+        while self.ready or self.out:
+            while self.ready and len(self.out) < self.workers.count:
+                job = self.ready.pop(0)
+                work = run_cell if isinstance(job, Cell) else make_victim
+                self.out[self.workers.submit(work, job, self.plan.folder, self.device)] = job
+            finished, _ = wait(self.out, return_when=FIRST_COMPLETED)
+            for future in finished:
+                self._take(self.out.pop(future), future)
+        return Outcome(made=self.ended - len(self.failures), found=self.plan.found, failures=self.failures)
+
+    def _take(self, job: VictimSpec | Cell, future: "Future[Any]") -> None:
+        error = future.exception()
+        if isinstance(error, WorkerLost):
+            self.tries[job.key] = self.tries.get(job.key, 0) + 1
+            if self.tries[job.key] < TRIES:
+                self.ready.insert(0, job)
+            else:
+                self._fail(job, f"its worker died {TRIES} times ({error}); look at the memory that it needs")
+        elif error is not None:
+            if not isinstance(error, Exception):
+                raise error
+            told = str(error) if isinstance(error, DetrojanError) else "".join(traceback.format_exception(error))
+            self._fail(job, told)
+        else:
+            kind = "cell" if isinstance(job, Cell) else "victim"
+            row = Row(key=job.key, kind=kind, spec=asdict(job), result=future.result(), origin=origin())
+            self.store.put(row)
+            self._tell(job, row)
+            if isinstance(job, VictimSpec):
+                self.ready[:0] = self.plan.waiting_for(job.key)
+
+    def _fail(self, job: VictimSpec | Cell, sentence: str) -> None:
+        self.failures[job.key] = sentence
+        self._tell(job, None, sentence)
+        if isinstance(job, VictimSpec):
+            for cell in self.plan.waiting_for(job.key):
+                self._fail(cell, f"its victim could not be made: {sentence}")
+
+    def _tell(self, job: VictimSpec | Cell, row: Row | None, failure: str = "") -> None:
+        self.ended += 1
+        if self.on_progress is not None:
+            self.on_progress(Progress(done=self.ended, total=self.plan.total, job=job, row=row, failure=failure))

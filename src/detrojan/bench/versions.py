@@ -1,0 +1,52 @@
+"""The version of a method's code, as part of a cell's key: a changed method is a new cell.
+
+Comments and docstrings do not count. What every method shares (the step loop, the training loop) counts by the
+package's release, so that a sweep of hours does not start anew for a better error message.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from detrojan import __version__
+
+
+def code_version(method: Any) -> str:
+    """Twelve hexadecimal digits for the module of a configured method and the private siblings that it imports."""
+    return _version(type(method).__module__)
+
+
+@cache
+def _version(module: str) -> str:
+    digest = hashlib.sha256(__version__.encode())
+    for name in sorted(_with_helpers(module, set())):
+        digest.update(_code(name).encode())
+    return digest.hexdigest()[:12]
+
+
+def _with_helpers(module: str, found: set[str]) -> set[str]:
+    found.add(module)
+    package = module.rpartition(".")[0]
+    for node in ast.walk(_tree(module)):
+        name = node.module if isinstance(node, ast.ImportFrom) else None
+        if name and name.startswith(f"{package}._") and name not in found:
+            _with_helpers(name, found)
+    return found
+
+
+def _code(module: str) -> str:
+    tree = _tree(module)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False):
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def _tree(module: str) -> ast.Module:
+    spec = find_spec(module)
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return ast.Module(body=[], type_ignores=[])  # typed in at a prompt: the class has no file
+    return ast.parse(Path(spec.origin).read_text())

@@ -1,0 +1,156 @@
+"""The work of one job, done wherever the engine puts it: train a victim, or purify one and score what comes out.
+
+A job gets its spec and the folder of the victims, and returns a JSON document; it never touches the store.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from detrojan import architectures, checkpoint
+from detrojan.bench.cells import Cell, VictimSpec
+from detrojan.bench.clean import draw
+from detrojan.data.load import load
+from detrojan.data.preprocessing import PRESETS, Preprocessing
+from detrojan.data.samples import Samples, dealt
+from detrojan.data.splits import Split
+from detrojan.errors import DetrojanError
+from detrojan.evaluation.protocol import Scores, der, evaluate
+from detrojan.poisoning import trigger
+from detrojan.purification import purify
+from detrojan.scales import Scale
+from detrojan.victim import backdoor_of, train
+
+Document = dict[str, Any]
+
+
+def weights_of(spec: VictimSpec, folder: Path) -> Path:
+    """Where a victim's weights lie."""
+    return folder / f"{spec.key}.safetensors"
+
+
+def make_victim(spec: VictimSpec, folder: Path, device: str = "auto") -> Document:
+    """Train a victim and score it; goes on where an interrupted training stopped.
+
+    The weights, the record, the trigger and the outcomes by sample lie in `folder`, under the victim's key.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    start, weights = time.perf_counter(), weights_of(spec, folder)
+    state = weights.with_suffix(".state")
+    seen, scale = _parts(spec)[1], Scale.named(spec.scale)
+    victim = train(
+        spec.architecture,
+        seen,
+        attack=spec.method(),
+        poison_rate=spec.poison_rate,
+        target=spec.target,
+        mapping=spec.mapping,
+        sources=spec.sources,
+        preprocessing=_preprocessing(spec),
+        recipe=replace(scale.recipe, **spec.recipe),
+        device=device,
+        seed=spec.seed,
+        state=state,
+        **_settings(spec),
+    )
+    victim.save(weights, force=True)
+    state.unlink(missing_ok=True)
+    seconds = time.perf_counter() - start
+    scores = _scores(spec, victim.model, folder, device)
+    outcomes = {"right": scores.right} | ({} if scores.fooled is None else {"fooled": scores.fooled})
+    save_file({name: outcome.to(torch.uint8) for name, outcome in outcomes.items()}, _outcomes(spec, folder))
+    return {**_estimates(scores), "seconds": seconds, "execution": victim.record["execution"]}
+
+
+def run_cell(cell: Cell, folder: Path, device: str = "auto") -> Document:
+    """Purify a victim with one defense and score the result.
+
+    A defense that refuses the network or the samples is a finding, too: the document then has its sentence.
+    """
+    spec = cell.victim
+    victim = _build(spec)
+    checkpoint.load_into(victim, checkpoint.read(weights_of(spec, folder)))
+    clean = draw(_parts(spec)[0], cell.clean, cell.seed)
+    try:
+        result = purify(
+            victim,
+            clean,
+            task=spec.task,
+            method=cell.method(),
+            preprocessing=_preprocessing(spec),
+            device=device,
+            seed=cell.seed,
+            tolerance=1.0,
+        )
+    except DetrojanError as refusal:
+        return {"refused": str(refusal)}
+    scores = _scores(spec, result.model, folder, device)
+    before = _before(spec, folder, scores)
+    document = {
+        **_estimates(scores),
+        "verdict": {"accepted": result.verdict.accepted, "weak": result.verdict.weak, "reason": result.verdict.reason},
+        "cost": asdict(result.cost),
+        "notes": dict(result.notes),
+        "settings": dict(result.settings),
+        "execution": result.execution,
+    }
+    return document if before.fooled is None else {**document, "der": asdict(der(before, scores, seed=cell.seed))}
+
+
+def _scores(spec: VictimSpec, model: torch.nn.Module, folder: Path, device: str) -> Scores:
+    test = _data(spec.data, "test")
+    record = weights_of(spec, folder).with_suffix(".json")
+    backdoor = None if spec.attack is None else backdoor_of(record)
+    triggered = None if backdoor is None else trigger(test, backdoor)
+    return evaluate(model, test, triggered, task=spec.task, preprocessing=_preprocessing(spec), device=device)
+
+
+def _before(spec: VictimSpec, folder: Path, after: Scores) -> Scores:
+    """The victim's own outcomes on the same test samples."""
+    kept: Mapping[str, Tensor] = load_file(_outcomes(spec, folder))
+    fooled = kept.get("fooled")
+    return replace(after, right=kept["right"].bool(), fooled=None if fooled is None else fooled.bool())
+
+
+def _outcomes(spec: VictimSpec, folder: Path) -> Path:
+    return weights_of(spec, folder).with_suffix(".outcomes")
+
+
+def _estimates(scores: Scores) -> Document:
+    return {name: asdict(e) for name in ("acc", "asr", "ra") if (e := getattr(scores, name)) is not None}
+
+
+def _build(spec: VictimSpec) -> torch.nn.Module:
+    return architectures.build(spec.architecture, **_settings(spec))
+
+
+def _settings(spec: VictimSpec) -> dict[str, Any]:
+    """The architecture's settings: the scale's width, the data's number of classes, and what the spec says."""
+    settings = {"num_classes": _data(spec.data, "train").num_classes, **spec.architecture_settings}
+    return {"width": Scale.named(spec.scale).width, **settings} if "preact_resnet" in spec.architecture else settings
+
+
+def _preprocessing(spec: VictimSpec) -> Preprocessing:
+    if spec.preprocessing is not None:
+        return Preprocessing.parse(spec.preprocessing)
+    return Preprocessing.named(spec.data) if spec.data in PRESETS else Preprocessing()
+
+
+def _parts(spec: VictimSpec) -> tuple[Samples, Samples]:
+    """The training set: the defender's part, and the attacker's."""
+    data = _data(spec.data, "train")
+    if spec.in_turns:
+        return dealt(data, spec.kept)
+    return data.subset(range(spec.kept)), data.subset(range(spec.kept, len(data)))
+
+
+@lru_cache(maxsize=4)
+def _data(name: str, split: Split) -> Samples:
+    return load(name, split=split)

@@ -1,0 +1,26 @@
+"""`detrojan bench merge`: the rows of several machines in one store."""
+
+from pathlib import Path
+
+from detrojan.cli.console import Screen
+from detrojan.cli.options import Flag
+
+
+def run(first: Path, /, *others: Path, store: Path = Path("bench"), json: Flag = False) -> int:
+    """Take over the rows of other stores that are not here yet; the victims' weights stay where they are.
+
+    Args:
+        first: The folder of a store.
+        others: More of them.
+        store: The folder that takes them in.
+        json: Print one JSON document on stdout, and nothing else there.
+    """
+    screen = Screen(as_json=json)
+    from detrojan.bench.store import Store
+
+    store.mkdir(parents=True, exist_ok=True)
+    with Store(store / "rows.db") as ours:
+        taken = ours.merge(folder / "rows.db" for folder in (first, *others))
+    screen.say(f"{taken} new rows in {store}")
+    screen.finish({"verb": "bench merge", "taken": taken, "store": store, "exit_code": 0})
+    return 0

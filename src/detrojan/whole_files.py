@@ -1,0 +1,24 @@
+"""Files that are written whole or not at all: beside their place, then renamed into it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A file to write in place of `path`, which it becomes at the end; on failure nothing is left behind."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write UTF-8; what cannot be encoded, such as half a surrogate pair, becomes a question mark."""
+    with beside(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", errors="replace")
+    return path

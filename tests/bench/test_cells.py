@@ -1,0 +1,68 @@
+"""A key is all that a result depends on, and nothing else."""
+
+from dataclasses import replace
+
+import pytest
+
+from benching import CELL, VICTIM
+from detrojan.bench import versions
+from detrojan.bench.cells import Clean, VictimSpec
+from detrojan.bench.versions import code_version
+from detrojan.errors import BadArgument, UnknownName
+
+
+def test_the_name_that_is_shown_is_no_part_of_a_key():
+    assert replace(CELL, shown="other").key == CELL.key
+    assert replace(CELL, victim=replace(VICTIM, shown="other")).key == CELL.key
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seed": 1},
+        {"settings": {"steps": 6}},
+        {"defense": "shrink_distil"},
+        {"clean": Clean(count=20)},
+        {"clean": Clean(per_class=2, kind="corrupted")},
+        {"victim": replace(VICTIM, seed=1)},
+        {"victim": replace(VICTIM, target=3)},
+        {"victim": replace(VICTIM, attack_settings={"size": 9})},
+        {"victim": replace(VICTIM, recipe={"epochs": 9})},
+    ],
+    ids=str,
+)
+def test_everything_else_is(changed):
+    assert replace(CELL, **changed).key != CELL.key
+
+
+def test_a_method_with_other_code_is_another_cell(tmp_path, monkeypatch):
+    (tmp_path / "theirs.py").write_text('"""A method."""\nclass Method:\n    rate = 1\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    versions._version.cache_clear()
+    from theirs import Method
+
+    first = code_version(Method())
+    (tmp_path / "theirs.py").write_text('"""A method, told in other words."""\nclass Method:\n    rate = 1  # one\n')
+    versions._version.cache_clear()
+    assert code_version(Method()) == first
+    (tmp_path / "theirs.py").write_text('"""A method."""\nclass Method:\n    rate = 2\n')
+    versions._version.cache_clear()
+    assert code_version(Method()) != first
+
+
+def test_the_helpers_of_a_method_are_part_of_its_code():
+    assert "detrojan.attacks._checks" in versions._with_helpers("detrojan.attacks.blend", set())
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "sentence"),
+    [
+        (lambda: Clean(), BadArgument, "either count or per_class"),
+        (lambda: Clean(count=5, per_class=1), BadArgument, "either count or per_class"),
+        (lambda: VictimSpec(scale="smal"), UnknownName, "did you mean 'small'"),
+        (lambda: VictimSpec(kept=0), BadArgument, "kept must be at least 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, error, sentence):
+    with pytest.raises(error, match=sentence):
+        make()

@@ -1,0 +1,64 @@
+"""Every engine does its jobs, hands errors on, and says when a worker is lost."""
+
+import os
+import signal
+
+import pytest
+
+from detrojan.bench.engines import ENGINES
+from detrojan.bench.engines.processes import Processes
+from detrojan.bench.workers import WorkerLost
+from detrojan.errors import BadArgument
+
+
+def double(x):
+    return 2 * x
+
+
+def refuse():
+    raise BadArgument("no")
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(params=list(ENGINES))
+def workers(request):
+    if request.param == "ray":
+        pytest.importorskip("ray")
+    started = ENGINES[request.param]().start()
+    yield started
+    started.close()
+
+
+def test_jobs_are_done_and_errors_handed_on(workers):
+    futures = [workers.submit(double, i) for i in range(workers.count + 2)]
+    assert [future.result(120) for future in futures] == [2 * i for i in range(workers.count + 2)]
+    with pytest.raises(BadArgument, match="no"):
+        workers.submit(refuse).result(120)
+
+
+def test_a_process_that_dies_takes_no_other_with_it():
+    pool = Processes(workers=2).start()
+    try:
+        dead, alive = pool.submit(die), pool.submit(double, 4)
+        assert alive.result(60) == 8
+        with pytest.raises(WorkerLost):
+            dead.result(60)
+        assert pool.submit(double, 5).result(60) == 10
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "sentence"),
+    [
+        ("processes", {"workers": -1}, "workers must be at least 1"),
+        ("ray", {"cpus": 0}, "cpus must be above 0"),
+        ("ray", {"gpus": -1}, "gpus must be at least 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(name, settings, sentence):
+    with pytest.raises(BadArgument, match=sentence):
+        ENGINES.build(name, **settings)
