@@ -1,12 +1,18 @@
 """A registry is a package: the file name is the method's name, imported when first asked for.
 
-Third parties add methods by an entry point in the group `detrojan.<package>`.
+Third parties add methods by an entry point in the group `detrojan.<package>`, or as a file in the folder of added
+methods (`detrojan bench add-method`).
 """
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any
 
 from detrojan.errors import unknown_name
@@ -27,7 +33,9 @@ class Registry(Mapping[str, Any]):
         modules = self._modules()
         if name not in modules:
             raise unknown_name(self.kind, name, modules)
-        return import_module(modules[name]).METHOD
+        where = modules[name]
+        module = from_file(Path(where), package=self.package) if where.endswith(".py") else import_module(where)
+        return module.METHOD
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._modules()))
@@ -46,10 +54,36 @@ class Registry(Mapping[str, Any]):
         """The name under which a configured method is registered; its module's own name where it is not."""
         module = type(method).__module__
         names = {ours: name for name, ours in self._modules().items()}
-        return names.get(module, module.rpartition(".")[2])
+        return names.get(module, module.rpartition(".")[2].rpartition("_added_")[2])
 
     def _modules(self) -> dict[str, str]:
         path = import_module(self.package).__path__
         ours = {m.name: f"{self.package}.{m.name}" for m in iter_modules(path) if not m.name.startswith("_")}
         theirs = {e.name: e.value for e in entry_points(group=self.package)}
-        return theirs | ours
+        added = {path.stem: str(path) for path in added_methods(self.package).glob("[a-z]*.py")}
+        return theirs | added | ours
+
+
+def added_methods(package: str) -> Path:
+    """Where the files of added methods of a registry lie: below DETROJAN_METHODS, or `.detrojan/methods` at home."""
+    root = os.environ.get("DETROJAN_METHODS")
+    return (Path(root) if root else Path.home() / ".detrojan" / "methods") / package.removeprefix("detrojan.")
+
+
+def from_file(path: Path, *, package: str) -> ModuleType:
+    """Run a Python file as a module of its own, once."""
+    name = f"{package.replace('.', '_')}_added_{path.stem}"
+    found = sys.modules.get(name)
+    if found is not None and found.__file__ == str(path):
+        return found
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -24,11 +24,16 @@ VERBS = {
     "show": "Tell what a weights file holds, without running anything from it.",
     "bench run": "Make the rows of a grid: victims, purifications, scores; goes on after a kill.",
     "bench table": "Write the table of a grid from the rows that are there.",
+    "bench page": "Write the page of a grid: sortable, filterable, one file.",
     "bench export": "Write all rows as CSV, JSON or Parquet.",
     "bench merge": "Take over the rows of other stores.",
+    "bench add-method": "Try a stranger's defense and add it to those that are known by name.",
     "demo": "Make a backdoored network and purify it, in a minute, on data that needs no download.",
 }
-GROUPS = {"attack": "Look at an attack: show.", "bench": "Compare defenses: run, table, export, merge."}
+GROUPS = {
+    "attack": "Look at an attack: show.",
+    "bench": "Compare defenses: run, table, page, export, merge, add-method.",
+}
 """The first words of verbs that have two."""
 EPILOGUE = """\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the purified model was rejected and rolled back.
@@ -48,7 +53,8 @@ for _place, (_verb, _sentence) in enumerate(VERBS.items()):
     if _group and _group[0] not in app:
         app.command(App(name=_group, help=GROUPS[_group[0]], help_format="plaintext", sort_key=_place))
     _owner = app[_group[0]] if _group else app
-    _owner.command(f"detrojan.cli.verbs.{'_'.join((*_group, _name))}:run", name=_name, help=_sentence, sort_key=_place)
+    _module = "_".join((*_group, _name)).replace("-", "_")
+    _owner.command(f"detrojan.cli.verbs.{_module}:run", name=_name, help=_sentence, sort_key=_place)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

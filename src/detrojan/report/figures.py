@@ -35,6 +35,7 @@ THUMBNAIL = 96
 _INK, _MUTED, _LINE, _ACCENT, _PAPER = "#0a0001", "#0a0002", "#0a0003", "#0a0004", "#0a0005"
 _VARIABLES = {_INK: "--ink", _MUTED: "--muted", _LINE: "--line", _ACCENT: "--accent", _PAPER: "--surface"}
 _TEXT = 12.0
+_MARKERS = "osD^vPX<>p*hd"
 
 
 def loss(losses: Sequence[float], *, width: int) -> Markup:
@@ -118,6 +119,33 @@ def _columns(ends: list[tuple[float, float]], names: list[str], width: int) -> M
         axes.set_xlabel("classes, those that lost most first")
         _percent(axes, "y", min(map(min, ends)))
         return _svg(figure, f"classes{width}", f"Accuracy of {len(names)} classes, before and after")
+
+
+def trade(points: Mapping[str, tuple[float, float]], across: str, up: str, *, width: int) -> Markup:
+    """Named points, each with its name beside it; `across` and `up` tell what the axes are, and name the figure."""
+    with _canvas(width, 320, left=48, bottom=46) as (figure, axes):
+        places = sorted(points.items(), key=lambda item: (item[1][1], item[1][0]))
+        for index, (name, (x, y)) in enumerate(places):
+            axes.scatter([x], [y], s=64, marker=_MARKERS[index % len(_MARKERS)], color=_ACCENT, linewidth=0, zorder=3)
+            near = any(abs(y - other) < 0.04 * _span(points, 1) for _, (_, other) in places[:index])
+            axes.annotate(
+                name, (x, y), (9, -13 if near else 4), textcoords="offset points", color=_INK, parse_math=False
+            )
+        axes.margins(x=0.25, y=0.12)
+        axes.grid(visible=True, axis="x", color=_LINE, linewidth=1)
+        axes.set_xlabel(across)
+        axes.set_ylabel("")
+        axes.set_title(up, loc="left", color=_MUTED, fontsize=_TEXT, x=-48 / max(1, width - 62))
+        return _svg(figure, f"{_letters(across)}{_letters(up)}{width}", f"{up} against {across}")
+
+
+def _span(points: Mapping[str, tuple[float, float]], axis: int) -> float:
+    values = [point[axis] for point in points.values()]
+    return max(values) - min(values) or 1.0
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z]", "", text.lower())
 
 
 def picture(image: Tensor, *, low: float = 0.0, high: float = 1.0) -> str:

@@ -1,6 +1,5 @@
 """The report: what a purification did, cost and allows to conclude, as one HTML page that needs nothing else."""
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -8,20 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from torch import Tensor
 
-import detrojan
 from detrojan.data.samples import Samples
 from detrojan.evaluation.protocol import Scores, der
 from detrojan.intervals import Estimate
 from detrojan.purification import Result
-from detrojan.report import figures, formats
+from detrojan.report import figures
+from detrojan.report.templates import both_widths, environment, versions
 from detrojan.weight_files import check_target
 from detrojan.whole_files import write_text
 
-WIDTHS = {"wide": 760, "narrow": 330}
-"""Each figure is drawn twice, at these widths in pixels, and the page shows the one that fits the screen."""
 PICTURES = 10
 LISTED = 8
 
@@ -127,7 +123,7 @@ def render(
     """The page as text; arguments as in `write`. The same arguments give the same text on one machine."""
     losses = [value for value in result.losses if isfinite(value)]
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             title=title or "Purification report",
@@ -139,30 +135,14 @@ def render(
             rows=rows,
             cut=_cut(result.masks),
             bands=figures.BANDS,
-            loss=_both(figures.loss, losses) if losses else None,
+            loss=both_widths(figures.loss, losses) if losses else None,
             classes=_classes(result, before, after),
             strips=_strips(result.clean, triggered_examples),
             hashes=hashes or {},
             command=command,
-            versions={
-                "detrojan": detrojan.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+            versions=versions(),
         )
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= formats.FILTERS
-    return environment
 
 
 def _attempted(result: Result) -> bool:
@@ -212,10 +192,6 @@ def _negative(lost: Estimate) -> Estimate:
     return Estimate(value=-lost.value, low=-lost.high, high=-lost.low, count=lost.count)
 
 
-def _both(draw: Any, *data: Any) -> dict[str, Any]:
-    return {name: draw(*data, width=width) for name, width in WIDTHS.items()}
-
-
 def _cut(masks: Mapping[str, Tensor]) -> dict[str, Any] | None:
     """The figure, the shares over all factors, and the layers that lost most; None without masks."""
     flat = {name: mask.detach().float().flatten().cpu() for name, mask in masks.items() if mask.numel()}
@@ -234,7 +210,7 @@ def _cut(masks: Mapping[str, Tensor]) -> dict[str, Any] | None:
     ]
     most = sorted(layers, key=lambda layer: layer["mean"])[:LISTED]
     return {
-        "figures": _both(figures.cut, flat),
+        "figures": both_widths(figures.cut, flat),
         "count": len(every),
         "layers": len(flat),
         "pruned": figures.share(every, figures.PRUNED),
@@ -256,7 +232,7 @@ def _classes(result: Result, before: Scores | None, after: Scores | None) -> dic
     lost = sorted((new[label].value - old[label].value, label) for label in labels)
     counts = [new[label].count for label in labels]
     return {
-        "figures": _both(figures.per_class, old, new, names),
+        "figures": both_widths(figures.per_class, old, new, names),
         "tested": tested,
         "fewest": min(counts),
         "most": max(counts),

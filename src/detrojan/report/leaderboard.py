@@ -1,0 +1,90 @@
+"""The page of a bench: which defense leaves what, on which victims, at what cost; it sorts and filters itself."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detrojan.bench.store import Row
+from detrojan.bench.tables import VICTIM, Entry, Place, Table
+from detrojan.report import figures
+from detrojan.report.templates import both_widths, environment, versions
+from detrojan.weight_files import check_target
+from detrojan.whole_files import write_text
+
+
+def write(table: Table, rows: Mapping[str, Row], path: Path, *, command: str = "", force: bool = False) -> Path:
+    """Write the page whole; it holds all that it shows and loads nothing.
+
+    Args:
+        table: the table of a grid.
+        rows: the rows by key, for the source of each figure.
+        path: the file to write, `.html` by custom.
+        command: the command line that makes the rows.
+        force: replace a file that is there.
+
+    Raises:
+        BadArgument: the path exists and `force` is not given, or its folder does not exist.
+    """
+    check_target(path, force=force)
+    return write_text(path, render(table, rows, command=command))
+
+
+def render(table: Table, rows: Mapping[str, Row], *, command: str = "") -> str:
+    """The page as text."""
+    places = {entry.place: entry for entry in table.entries}
+    sections = [_section(table, places, clean) for clean in table.cleans]
+    used = [rows[key] for entry in table.entries for key in entry.keys if key in rows]
+    return (
+        environment()
+        .get_template("leaderboard.html.j2")
+        .render(
+            table=table,
+            sections=sections,
+            sources=list({row.key: row for row in used}.values()),
+            commits=sorted({str(row.origin.get("commit") or row.origin.get("version", "")) for row in used}),
+            dates=sorted({str(row.origin.get("date", "")) for row in used}),
+            command=command,
+            versions=versions(),
+        )
+    )
+
+
+def _section(table: Table, places: Mapping[Place, Entry], clean: str) -> dict[str, Any]:
+    """What is shown of one kind and number of clean samples."""
+    summaries = [summary for summary in table.summaries if summary.clean == clean]
+    costs = {s.defense: _mean_cost(places, clean, s.defense) for s in summaries}
+    lines = [
+        {"victim": v, "entries": [places.get(Place(victim=v, clean=clean, defense=d)) for d in table.defenses]}
+        for v in table.victims
+    ]
+    return {
+        "clean": clean,
+        "summaries": summaries,
+        "costs": costs,
+        "lines": [line for line in lines if any(line["entries"])],
+        "left": _trade(summaries, "lost", "asr", "accuracy lost, points", "ASR left, %"),
+        "price": _price(summaries, costs),
+    }
+
+
+def _trade(summaries: list[Any], x: str, y: str, across: str, up: str) -> Any:
+    points = {
+        s.defense: (100 * s.figures[x].value, 100 * s.figures[y].value)
+        for s in summaries
+        if x in s.figures and y in s.figures
+    }
+    return both_widths(figures.trade, points, across, up) if points else None
+
+
+def _price(summaries: list[Any], costs: Mapping[str, Mapping[str, float]]) -> Any:
+    points = {
+        s.defense: (costs[s.defense]["seconds"], s.figures["der"].value)
+        for s in summaries
+        if s.defense != VICTIM and "der" in s.figures and costs[s.defense]
+    }
+    return both_widths(figures.trade, points, "seconds for a purification", "DER") if points else None
+
+
+def _mean_cost(places: Mapping[Place, Entry], clean: str, defense: str) -> dict[str, float]:
+    found = [e.cost for p, e in places.items() if p.clean == clean and p.defense == defense and e.cost]
+    return {name: sum(c[name] for c in found) / len(found) for name in found[0]} if found else {}
