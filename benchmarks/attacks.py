@@ -1,7 +1,7 @@
 """Every attack on CIFAR-10, and five on GTSRB and Tiny-ImageNet: how strong their victims are.
 
     python benchmarks/attacks.py train [--data NAME] [--scale small] [--only TEXT]   # a JSON file a victim
-    python benchmarks/attacks.py explain [--data NAME] [--scale small]               # a second look at all-to-all victims
+    python benchmarks/attacks.py explain [--data NAME] [--scale small]               # all-to-all: a second look
     python benchmarks/attacks.py table [--data NAME] [--scale small]                 # writes attacks-NAME.md and .json
 
 The attacker has the training images but for a few that are the defender's. CIFAR-10: three seeds for the fourteen
