@@ -80,6 +80,8 @@ class Clean:
 class Cell:
     """A victim, a defense with its settings, the samples that it gets, and the seed of both; a row of the table.
 
+    `hard` asks, too, whether the backdoor can be woken again (`detrojan.evaluation.hardness`).
+
     `shown` is the name that the tables show for the defense with these settings, and no part of the key.
     """
 
@@ -88,6 +90,7 @@ class Cell:
     settings: Mapping[str, Any] = field(default_factory=dict)
     shown: str = ""
     clean: Clean = field(default_factory=lambda: Clean(count=500))
+    hard: bool = False
     seed: int = 0
 
     def method(self) -> Any:

@@ -35,6 +35,7 @@ class Sheet:
             fields of `VictimSpec` that differ, and `settings`.
         defenses: likewise, with `defense` and `settings`.
         clean: `count` or `per_class`, and `kind`, each one value or a list.
+        hard: whether the rows tell, too, how easily the backdoor comes back.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Sheet:
     attacks: Mapping[str, Named]
     defenses: Mapping[str, Named]
     clean: Mapping[str, Any] = field(default_factory=lambda: {"count": 500})
+    hard: bool = False
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -110,7 +112,7 @@ def _cells(sheet: Sheet, changes: Mapping[str, Any], seeds: Sequence[int]) -> It
             victim = _checked(VictimSpec, {**values, "attack_settings": settings, "shown": shown, "seed": seed})
             for clean, (label, defense, chosen, more) in itertools.product(cleans, defenses):
                 values = {"victim": victim, "defense": defense, "settings": chosen, "clean": clean, "shown": label}
-                yield _checked(Cell, {**values, "seed": seed, **more})
+                yield _checked(Cell, {**values, "hard": sheet.hard, "seed": seed, **more})
 
 
 def _split(entry: Named, what: str) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:

@@ -16,8 +16,9 @@ from detrojan.intervals import Estimate
 
 VICTIM = "No Defense"
 BASE = "NFT"
-METRICS = ("acc", "asr", "ra", "der", "lost")
-COSTS = ("seconds", "forwards", "backwards", "peak_bytes")
+METRICS = ("acc", "asr", "ra", "der", "lost", "retuned", "reactivated", "perturbed")
+SHOWN = {"asr": "ASR", "lost": "ACC lost", "ra": "RA", "der": "DER", "retuned": "retuned", "reactivated": "reactivated"}
+"""The columns of the means, by metric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +34,8 @@ class Place:
 class Entry:
     """A defense on a victim, over the seeds.
 
-    `figures` are shares in [0, 1] by metric (`acc`, `asr`, `ra`, `der`, and `lost`: the victim's ACC less the defense's
-    on the same seed), `cost` means by name, `keys` the rows behind them. `refused` is the sentence of a defense that
+    `figures` are shares in [0, 1] by metric (`acc`, `asr`, `ra`, `der`, `lost`: the victim's ACC less the defense's on
+    the same seed, and those of `detrojan.evaluation.hardness`), `cost` means by name, `keys` the rows behind them. `refused` is the sentence of a defense that
     does not serve this victim. `paper` has the published `asr` and `acc`, in [0, 1].
     """
 
@@ -241,10 +242,10 @@ def _summary_lines(summaries: list[Summary]) -> list[str]:
         "Means over the attacked victims, with 95 % intervals (bootstrap over victims and seeds); DER against NFT by",
         "pairs, q after control of the false discovery rate.",
         "",
-        *_header(["defense", "ASR", "ACC lost", "RA", "DER", "benign ACC lost", "DER against NFT", "q"]),
+        *_header(["defense", *SHOWN.values(), "benign ACC lost", "DER against NFT", "q"]),
     ]
     for summary in summaries:
-        cells = [_with_interval(summary.figures.get(metric)) for metric in ("asr", "lost", "ra", "der")]
+        cells = [_with_interval(summary.figures.get(metric)) for metric in SHOWN]
         to_base = summary.against_base
         cells += [
             _with_interval(summary.benign_lost),

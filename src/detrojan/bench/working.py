@@ -22,6 +22,7 @@ from detrojan.data.preprocessing import PRESETS, Preprocessing
 from detrojan.data.samples import Samples, dealt
 from detrojan.data.splits import Split
 from detrojan.errors import DetrojanError
+from detrojan.evaluation.hardness import hardness
 from detrojan.evaluation.protocol import Scores, der, evaluate
 from detrojan.poisoning import trigger
 from detrojan.purification import purify
@@ -101,7 +102,20 @@ def run_cell(cell: Cell, folder: Path, device: str = "auto") -> Document:
         "settings": dict(result.settings),
         "execution": result.execution,
     }
-    return document if before.fooled is None else {**document, "der": asdict(der(before, scores, seed=cell.seed))}
+    if before.fooled is None:
+        return document
+    rating = asdict(der(before, scores, seed=cell.seed))
+    return {**document, "der": rating, **_hardness(cell, result.model, folder, device)}
+
+
+def _hardness(cell: Cell, model: torch.nn.Module, folder: Path, device: str) -> Document:
+    """How easily the backdoor comes back, where the cell asks for it."""
+    spec = cell.victim
+    backdoor = backdoor_of(weights_of(spec, folder).with_suffix(".json")) if cell.hard else None
+    if backdoor is None:
+        return {}
+    seen, test, options = _parts(spec)[1], _data(spec.data, "test"), {"device": device, "seed": cell.seed}
+    return asdict(hardness(model, seen, test, backdoor, preprocessing=_preprocessing(spec), **options))
 
 
 def _scores(spec: VictimSpec, model: torch.nn.Module, folder: Path, device: str) -> Scores:
