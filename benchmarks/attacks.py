@@ -6,8 +6,8 @@
 
 The attacker has the training images but for a few that are the defender's. CIFAR-10: three seeds for the fourteen
 attacks of the NFT paper and for the benign network, one for the others; the other data sets: one seed. Victims and rows
-lie in runs/attacks-NAME-SCALE (not committed); finished ones are not made again, and several processes may work side by
-side. DETROJAN_DATA names the folder of the data packs.
+lie in runs/attacks-NAME-SCALE (not committed); finished ones, those of the committed JSON among them, are not made
+again, and several processes may work side by side. DETROJAN_DATA names the folder of the data packs.
 """
 
 import argparse
@@ -126,8 +126,12 @@ class Row:
         return VARIANTS[self.name][2] if self.name in VARIANTS else {}
 
 
-def train_all(data_set: str, scale: Scale, folder: Path, only: str) -> None:
+def train_all(data_set: str, scale: Scale, folder: Path, only: str, known: Path) -> None:
     setting = SETTINGS[data_set]
+    for found in json.loads(known.read_text())["rows"] if known.exists() else ():
+        path = folder / f"{Row(found['name'], found['seed']).stem}.row.json"
+        if not path.exists():
+            write(path, found)
     data, test = (load_data(data_set, split=split) for split in ("train", "test"))
     seen = setting.attackers(data)
     recipe = replace(scale.recipe, epochs=setting.epochs * scale.recipe.epochs, flip=setting.flip)
@@ -184,16 +188,15 @@ def explain(data_set: str, scale: Scale, folder: Path) -> None:
         print(f"{row['name']} seed {row['seed']}: {100 * known.double().mean():.1f} of the images that it knows")
 
 
-def table(data_set: str, scale: str, folder: Path) -> None:
+def table(scale: str, folder: Path, title: str, stem: str) -> None:
     found = [json.loads(p.read_text()) for p in sorted(folder.glob("*.row.json"))]
     if not found:
         raise SystemExit(f"{folder} holds no finished row; run `train` first")
-    stem = f"attacks-{data_set}" if scale == "small" else f"attacks-{data_set}-{scale}"
     write(HERE / f"{stem}.json", {"rows": found})
     benign = [r["acc"]["value"] for r in found if r["name"] == "benign"]
     first = found[0]["record"]
     head = _HEADER.format(
-        title=f"{data_set}, scale {scale}",
+        title=f"{title}, scale {scale}",
         width=SCALES[scale].width,
         epochs=first["recipe"]["epochs"],
         target=first["target"],
@@ -247,10 +250,12 @@ if __name__ == "__main__":
     parser.add_argument("--scale", choices=tuple(SCALES), default="small")
     parser.add_argument("--only", default="", help="train only victims whose NAME-sSEED holds this")
     arguments = parser.parse_args()
-    runs = HERE.parent / "runs" / f"attacks-{arguments.data}-{arguments.scale}"
+    chosen, scale_name = arguments.data, arguments.scale
+    runs = HERE.parent / "runs" / f"attacks-{chosen}-{scale_name}"
+    stem = f"attacks-{chosen}" if scale_name == "small" else f"attacks-{chosen}-{scale_name}"
     if arguments.stage == "train":
-        train_all(arguments.data, SCALES[arguments.scale], runs, arguments.only)
+        train_all(chosen, SCALES[scale_name], runs, arguments.only, HERE / f"{stem}.json")
     elif arguments.stage == "explain":
-        explain(arguments.data, SCALES[arguments.scale], runs)
+        explain(chosen, SCALES[scale_name], runs)
     else:
-        table(arguments.data, arguments.scale, runs)
+        table(scale_name, runs, chosen, stem)

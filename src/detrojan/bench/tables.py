@@ -34,9 +34,10 @@ class Place:
 class Entry:
     """A defense on a victim, over the seeds.
 
-    `figures` are shares in [0, 1] by metric (`acc`, `asr`, `ra`, `der`, `lost`: the victim's ACC less the defense's on
-    the same seed, and those of `detrojan.evaluation.hardness`), `cost` means by name, `keys` the rows behind them. `refused` is the sentence of a defense that
-    does not serve this victim. `paper` has the published `asr` and `acc`, in [0, 1].
+    `figures` are shares in [0, 1] by metric: `acc`, `asr`, `ra`, `der`, `lost` (the victim's ACC less the defense's on
+    the same seed), and those of `detrojan.evaluation.hardness`. `cost` has means by name, `keys` the rows behind them.
+    `refused` is the sentence of a defense that does not serve this victim. `paper` has the published `asr` and `acc`,
+    in [0, 1].
     """
 
     place: Place
