@@ -173,9 +173,9 @@ def explain(data_set: str, scale: Scale, folder: Path) -> None:
     test = load_data(data_set, split="test")
     for path in sorted(folder.glob("*.row.json")):
         row = json.loads(path.read_text())
-        if row["record"]["mapping"] != "all-to-all" or "asr_of_known" in row:
-            continue
         weights = folder / f"{path.name.removesuffix('.row.json')}.safetensors"
+        if row.get("record", {}).get("mapping") != "all-to-all" or "asr_of_known" in row or not weights.exists():
+            continue
         model = architectures.build("detrojan:preact_resnet18", width=scale.width, num_classes=test.num_classes)
         checkpoint.load_into(model, checkpoint.read(weights))
         backdoor = backdoor_of(weights.with_suffix(".json"))
