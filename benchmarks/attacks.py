@@ -41,6 +41,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "adaptive_blend, 3 %": ("adaptive_blend", {}, {"poison_rate": 0.03}),
     "adaptive_patch, 5 %": ("adaptive_patch", {}, {"poison_rate": 0.05}),
     "adaptive_patch, 10 %, half a cover each": ("adaptive_patch", {}, {"poison_rate": 0.1, "companions": 0.5}),
+    "ftrojan, magnitude 90": ("ftrojan", {"magnitude": 90.0}, {}),
     "refool, weights 0.4 to 0.6": ("refool", {"lowest": 0.4, "highest": 0.6}, {}),
 }
 """By the name in the table: the attack, its settings, and options of `train`."""
