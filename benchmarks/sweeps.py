@@ -46,7 +46,7 @@ BadNets = { attack = "badnets", settings = { size = 8 } }
 
 def kills() -> dict[str, Any]:
     """Kill a sweep at random moments, resume it, and compare its rows with those of a sweep that was left alone."""
-    draw = random.Random(0)  # noqa: S311 - moments, not secrets
+    draw = random.Random(0)
     with tempfile.TemporaryDirectory() as folder:
         grid = Path(folder) / "grid.toml"
         grid.write_text(GRID)

@@ -23,7 +23,7 @@ def grid():
         for seed in range(2)
         for steps, shown in ((5, "NFT"), (6, "Other"))
     ]
-    return Grid(name="g", title="A grid", paper="CIFAR-10", cells=tuple(found))
+    return Grid(name="g", title="A grid", paper="table1/CIFAR-10", cells=tuple(found))
 
 
 @pytest.fixture

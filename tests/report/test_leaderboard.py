@@ -33,7 +33,7 @@ def page(tmp_path):
                 result = {"refused": "needs <batch norm>"}
             rows.append(Row(key=cell.key, kind="cell", spec=asdict(cell), result=result, origin=origin))
             cells.append(cell)
-    grid = Grid(name="g", title="A & B", paper="CIFAR-10", cells=tuple(cells))
+    grid = Grid(name="g", title="A & B", paper="table1/CIFAR-10", cells=tuple(cells))
     with Store(tmp_path / "rows.db") as store:
         for row in rows:
             store.put(row)

@@ -28,7 +28,7 @@ class Sheet:
 
     Attributes:
         title: what the tables are called.
-        paper: the dataset of the paper's table 1 that is set beside ours; empty for none.
+        paper: the table of `paper_tables.csv` that is set beside ours, as `TABLE` or `TABLE/DATASET`; empty for none.
         seeds: each makes its own victims, draws its own clean samples and seeds the defense.
         victim: fields of `VictimSpec`; a list makes an axis of a field that is not one itself.
         attacks: by the name that the tables show, a name of the registry (`none`: benign) or a table with `attack`,

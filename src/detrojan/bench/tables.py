@@ -122,7 +122,7 @@ def _entry(place: Place, found: list[tuple[Cell, Row]], rows: Mapping[str, Row],
         cost={name: sum(c[name] for c in costs) / len(costs) for name in costs[0]} if costs else {},
         keys=tuple(row.key for _, row in found),
         refused=refusals[0] if refusals else "",
-        paper=_published(paper, place.victim, place.defense),
+        paper=_published(paper, place),
     )
 
 
@@ -190,21 +190,25 @@ def _cost(result: Mapping[str, Any]) -> dict[str, float]:
     return {k: float(v) for k, v in result["cost"].items()} if "cost" in result else {"seconds": result["seconds"]}
 
 
-def _published(dataset: str, victim: str, defense: str) -> Mapping[str, float]:
-    return _paper().get((dataset, victim, defense), {})
+def _published(paper: str, place: Place) -> Mapping[str, float]:
+    """The paper's figures for a place; its table counts clean samples, or does not say how many."""
+    found = _paper(paper)
+    return found.get((place.victim, place.defense, place.clean)) or found.get((place.victim, place.defense, "")) or {}
 
 
 @cache
-def _paper() -> dict[tuple[str, str, str], dict[str, float]]:
-    """The paper's table 1, `asr` and `acc` in [0, 1] by data set, attack and defense."""
+def _paper(name: str) -> dict[tuple[str, str, str], dict[str, float]]:
+    """`asr` and `acc` in [0, 1] by victim, defense and number of samples, of `TABLE` or `TABLE/DATASET`.
+
+    A victim is named by its attack or, where a table has one attack on several data sets, by its data set.
+    """
+    table, _, dataset = name.partition("/")
     with (files("detrojan.bench") / "paper_tables.csv").open() as file:
         return {
-            (row["dataset"], row["attack"], row["defense"]): {
-                "asr": float(row["asr"]) / 100,
-                "acc": float(row["acc"]) / 100,
-            }
+            (row[by], row["defense"], row["samples"]): {"asr": float(row["asr"]) / 100, "acc": float(row["acc"]) / 100}
             for row in csv.DictReader(file)
-            if row["table"] == "table1"
+            if row["table"] == table and dataset in ("", row["dataset"])
+            for by in ("dataset", "attack")
         }
 
 
