@@ -114,8 +114,9 @@ def _hardness(cell: Cell, model: torch.nn.Module, folder: Path, device: str) -> 
     backdoor = backdoor_of(weights_of(spec, folder).with_suffix(".json")) if cell.hard else None
     if backdoor is None:
         return {}
-    seen, test, options = _parts(spec)[1], _data(spec.data, "test"), {"device": device, "seed": cell.seed}
-    return asdict(hardness(model, seen, test, backdoor, preprocessing=_preprocessing(spec), **options))
+    seen, test, preprocessing = _parts(spec)[1], _data(spec.data, "test"), _preprocessing(spec)
+    found = hardness(model, seen, test, backdoor, preprocessing=preprocessing, device=device, seed=cell.seed)
+    return asdict(found)
 
 
 def _scores(spec: VictimSpec, model: torch.nn.Module, folder: Path, device: str) -> Scores:

@@ -66,11 +66,16 @@ def hardness(
         model, seen, backdoor, preprocessing=preprocessing, execution=execution, seed=seed, stamped=False
     )
     unstamped = Triggered(samples=test.subset(_scored(test, backdoor)), wanted=triggered.wanted)
-    options = {"preprocessing": preprocessing, "device": device}
+
+    def asr(network: nn.Module, attacked: Triggered) -> Estimate:
+        found = evaluate(network, test, attacked, preprocessing=preprocessing, device=device).asr
+        assert found is not None  # the scores were made with a trigger
+        return found
+
     return Hardness(
-        retuned=_asr(evaluate(retuned, test, triggered, **options).asr),
-        reactivated=_asr(evaluate(model, test, _moved(triggered, delta), **options).asr),
-        perturbed=_asr(evaluate(model, test, _moved(unstamped, plain), **options).asr),
+        retuned=asr(retuned, triggered),
+        reactivated=asr(model, _moved(triggered, delta)),
+        perturbed=asr(model, _moved(unstamped, plain)),
     )
 
 
@@ -157,8 +162,3 @@ def _moved(triggered: Triggered, delta: Tensor) -> Triggered:
         samples=Samples(inputs=inputs, labels=samples.labels, class_names=samples.class_names, name=samples.name),
         wanted=triggered.wanted,
     )
-
-
-def _asr(estimate: Estimate | None) -> Estimate:
-    assert estimate is not None  # the scores were made with a trigger
-    return estimate
