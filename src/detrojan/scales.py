@@ -1,9 +1,9 @@
 """The two scales at which victims are made: `small` for two CPU cores, `full` for the literature's figures.
 
-`small` makes a victim in two to four minutes on two cores with bfloat16 instructions; `benchmarks/scales.py` has the
-recipes that were compared. Four epochs call for a high learning rate and no random crop. `full` has the NFT code's
-batch, peak learning rate, weight decay and augmentation; it takes 100 epochs of one cycle with Nesterov momentum, where
-that code takes 250 with two steps down.
+`small` is for minutes on two cores with bfloat16 instructions; `benchmarks/scales.py` has the recipes that were
+compared. Four epochs call for a high learning rate and no random crop. `full` has the NFT code's batch, peak learning
+rate, weight decay and augmentation; it takes 100 epochs of one cycle with Nesterov momentum, where that code takes 250
+with two steps down.
 """
 
 from collections.abc import Mapping
