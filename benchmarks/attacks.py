@@ -89,7 +89,7 @@ SETTINGS = {
     "gtsrb": Setting(
         preprocessing=Preprocessing.named("gtsrb"),
         kept=43 * 15,
-        epochs=2,
+        epochs=4,
         flip=False,
         target=1,
         only=FIVE,
