@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from detrojan.whole_files import write_text
+
 
 def claim(path: Path) -> bool:
     """Take an unfinished row, so that several processes can work side by side; remove `*.running` after a kill."""
@@ -25,6 +27,4 @@ def release(path: Path) -> None:
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".unfinished")
-    beside.write_text(json.dumps(content, indent=1) + "\n")
-    beside.replace(path)
+    write_text(path, json.dumps(content, indent=1) + "\n")

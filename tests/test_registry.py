@@ -6,8 +6,8 @@ import pytest
 
 from detrojan.attacks import ATTACKS
 from detrojan.defenses import DEFENSES
-from detrojan.errors import UnknownName
-from detrojan.registry import Registry
+from detrojan.errors import BadArgument, UnknownName
+from detrojan.registry import Registry, added_methods
 from detrojan.tasks import TASKS
 
 
@@ -59,3 +59,14 @@ def test_the_name_of_a_method_is_that_of_its_registration(tmp_path, monkeypatch)
     theirs = EntryPoint(name="theirs", value="their_module", group=ATTACKS.package)
     monkeypatch.setattr("detrojan.registry.entry_points", lambda group: [theirs] if group == theirs.group else [])
     assert ATTACKS.name_of(ATTACKS.build("theirs")) == "theirs"
+
+
+def test_a_user_without_a_home_has_the_methods_that_are_shipped(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("DETROJAN_METHODS", raising=False)
+    monkeypatch.setattr("detrojan.registry.Path.home", nowhere)
+    assert "nft" in DEFENSES
+    with pytest.raises(BadArgument, match="a folder for added methods in DETROJAN_METHODS"):
+        added_methods(DEFENSES.package)

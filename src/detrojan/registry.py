@@ -6,7 +6,7 @@ methods (`detrojan bench add-method`).
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
@@ -15,7 +15,7 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
-from detrojan.errors import unknown_name
+from detrojan.errors import BadArgument, unknown_name
 
 
 class Registry(Mapping[str, Any]):
@@ -60,14 +60,31 @@ class Registry(Mapping[str, Any]):
         path = import_module(self.package).__path__
         ours = {m.name: f"{self.package}.{m.name}" for m in iter_modules(path) if not m.name.startswith("_")}
         theirs = {e.name: e.value for e in entry_points(group=self.package)}
-        added = {path.stem: str(path) for path in added_methods(self.package).glob("[a-z]*.py")}
+        added = {path.stem: str(path) for path in _added(self.package)}
         return theirs | added | ours
 
 
 def added_methods(package: str) -> Path:
-    """Where the files of added methods of a registry lie: below DETROJAN_METHODS, or `.detrojan/methods` at home."""
+    """Where the files of added methods of a registry lie: below DETROJAN_METHODS, or `.detrojan/methods` at home.
+
+    Raises:
+        BadArgument: there is neither.
+    """
     root = os.environ.get("DETROJAN_METHODS")
-    return (Path(root) if root else Path.home() / ".detrojan" / "methods") / package.removeprefix("detrojan.")
+    try:
+        folder = Path(root) if root else Path.home() / ".detrojan" / "methods"
+    except RuntimeError as error:
+        raise BadArgument(
+            "no home folder is known; name a folder for added methods in DETROJAN_METHODS"
+        ) from error
+    return folder / package.removeprefix("detrojan.")
+
+
+def _added(package: str) -> Iterable[Path]:
+    try:
+        return added_methods(package).glob("[a-z]*.py")
+    except BadArgument:
+        return ()
 
 
 def from_file(path: Path, *, package: str) -> ModuleType:

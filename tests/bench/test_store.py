@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
@@ -44,6 +45,29 @@ def test_there_is_one_writer(tmp_path):
         store.put(row("b"))
     with pytest.raises(BadArgument, match="open for reading"):
         Store(tmp_path / "rows.db").put(row("c"))
+
+
+@pytest.mark.parametrize("damage", ["middle", "document"])
+def test_a_damaged_store_is_told_by_its_file(tmp_path, damage):
+    path = tmp_path / "rows.db"
+    with closing(Store(path)) as store, store:
+        for key in range(200):
+            store.put(row(str(key)))
+    if damage == "middle":
+        content = bytearray(path.read_bytes())
+        content[4096:] = b"x" * (len(content) - 4096)
+        path.write_bytes(content)
+    else:
+        with closing(sqlite3.connect(path)) as direct, direct:
+            direct.execute("UPDATE rows SET result = '{'")
+    with pytest.raises(BadFile, match=r"rows\.db is damaged"):
+        list(Store(path))
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BadArgument, match="is no folder; name a folder"):
+        Store(tmp_path / "file" / "rows.db")
 
 
 def test_a_killed_writer_leaves_no_lock(tmp_path):

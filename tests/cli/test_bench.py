@@ -85,6 +85,17 @@ def test_mistakes_are_one_sentence(detrojan, monkeypatch, tmp_path, arguments, s
     assert sentence in outcome.err
 
 
+def test_a_reason_that_many_jobs_share_is_told_once(detrojan, grid, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETROJAN_DATA", str(tmp_path / "empty"))
+    grid.write_text(grid.read_text().replace('data = "digits"', 'data = "cifar10"'))
+    found = detrojan("bench", "run", grid, "--store", tmp_path / "s", "--engine", "inline")
+    assert found.code == 1
+    assert "0 rows made, 0 were there, 6 failed" in found.out
+    assert "2 times: " in found.err
+    assert "4 times: its victim could not be made" in found.err
+    assert found.err.count("failed, as above") == 1
+
+
 def test_a_sweep_that_is_killed_goes_on_to_the_same_rows(grid, tmp_path):
     def command(store):
         words = ["bench", "run", str(grid), "--store", str(tmp_path / store), "--engine-arg", "workers=1"]

@@ -39,14 +39,17 @@ class Store:
     beside the store, and is gone when its process is, however that ended.
 
     Raises:
-        BadFile: the file is no such store.
-        BadArgument: another process writes to it.
+        BadFile: the file is no such store, or a damaged one.
+        BadArgument: another process writes to it, or its folder is a file.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._lock: sqlite3.Connection | None = None
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise BadArgument(f"{self.path.parent} is no folder; name a folder for the rows") from error
         self._connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
         try:
             found = self._connection.execute("PRAGMA user_version").fetchone()[0]
@@ -91,26 +94,26 @@ class Store:
         if self._lock is None:
             raise BadArgument(f"{self.path} is open for reading; write inside `with store:`")
         documents = (json.dumps(part, sort_keys=True) for part in (row.spec, row.result, row.origin))
-        self._connection.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?)", (row.key, row.kind, *documents))
+        self._ask("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?)", row.key, row.kind, *documents)
 
     def get(self, key: str) -> Row | None:
         """The row with this key, if there is one."""
-        found = self._connection.execute("SELECT * FROM rows WHERE key = ?", (key,)).fetchone()
-        return None if found is None else _row(found)
+        found = self._ask("SELECT * FROM rows WHERE key = ?", key)
+        return self._row(found[0]) if found else None
 
     def drop(self, key: str) -> None:
         """Forget a row, so that it is made again."""
-        self._connection.execute("DELETE FROM rows WHERE key = ?", (key,))
+        self._ask("DELETE FROM rows WHERE key = ?", key)
 
     def keys(self) -> set[str]:
         """The keys of all rows."""
-        return {key for (key,) in self._connection.execute("SELECT key FROM rows")}
+        return {key for (key,) in self._ask("SELECT key FROM rows")}
 
     def __iter__(self) -> Iterator[Row]:
-        yield from map(_row, self._connection.execute("SELECT * FROM rows ORDER BY key").fetchall())
+        yield from map(self._row, self._ask("SELECT * FROM rows ORDER BY key"))
 
     def __len__(self) -> int:
-        return int(self._connection.execute("SELECT count(*) FROM rows").fetchone()[0])
+        return int(self._ask("SELECT count(*) FROM rows")[0][0])
 
     def merge(self, others: Iterable[Path | str]) -> int:
         """Take over the rows of other stores that are not here yet; returns how many."""
@@ -123,8 +126,23 @@ class Store:
                     self.put(row)
         return len(self) - before
 
+    def _ask(self, statement: str, *values: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.OperationalError:  # busy, disk full: the file may be sound
+            raise
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
 
-def _row(found: tuple[str, str, str, str, str]) -> Row:
-    key, kind, *documents = found
-    spec, result, origin = map(json.loads, documents)
-    return Row(key=key, kind=kind, spec=spec, result=result, origin=origin)
+    def _row(self, found: tuple[Any, ...]) -> Row:
+        key, kind, *documents = found
+        try:
+            spec, result, origin = map(json.loads, documents)
+        except ValueError as error:
+            raise self._damaged(error) from error
+        return Row(key=key, kind=kind, spec=spec, result=result, origin=origin)
+
+    def _damaged(self, error: Exception) -> BadFile:
+        return BadFile(
+            f"{self.path} is damaged ({error}); put it aside; `sqlite3 FILE .recover` may save rows"
+        )

@@ -15,6 +15,7 @@ from detrojan.bench.working import make_victim, run_cell, weights_of
 from detrojan.errors import DetrojanError
 
 TRIES = 3
+NO_VICTIM = "its victim could not be made"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +150,7 @@ class _Sweep:
         self._tell(job, None, sentence)
         if isinstance(job, VictimSpec):
             for cell in self.plan.waiting_for(job.key):
-                self._fail(cell, f"its victim could not be made: {sentence}")
+                self._fail(cell, NO_VICTIM)
 
     def _tell(self, job: VictimSpec | Cell, row: Row | None, failure: str = "") -> None:
         self.ended += 1

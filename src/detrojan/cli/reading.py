@@ -1,14 +1,16 @@
-"""From options to what the package's calls take: a network, samples, preprocessing, a backdoor."""
+"""From options to what the package's calls take: a network, samples, preprocessing, a backdoor, a bench's rows."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detrojan.cli.options import Images, Network, Split, Trigger
-from detrojan.errors import BadArgument
+from detrojan.cli.options import Bench, Images, Network, Split, Trigger
+from detrojan.errors import BadArgument, BadFile
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from detrojan.bench.grid import Grid
+    from detrojan.bench.store import Store
     from detrojan.checkpoint import Checkpoint
     from detrojan.data.preprocessing import Preprocessing
     from detrojan.data.samples import Samples
@@ -91,6 +93,23 @@ def backdoor(trigger: Trigger, victim: Path | None) -> "Backdoor | None":
         return None
     attack = configured(ATTACKS, trigger.attack, trigger.attack_arg, flag="--attack-arg")
     return Backdoor(attack=attack, target=trigger.target, mapping=trigger.mapping, sources=trigger.sources)
+
+
+def grid(name: str, bench: Bench) -> "Grid":
+    """The cells of a grid, with the scale and the seeds that the options say."""
+    from detrojan.bench import grid as grids
+
+    return grids.read(grids.named(name), scale=bench.scale, seeds=bench.seeds or None)
+
+
+def rows(folder: Path, *, new: bool = False) -> "Store":
+    """The rows of a folder; a `new` one may have none yet."""
+    from detrojan.bench.store import Store
+
+    path = folder / "rows.db"
+    if not new and not path.is_file():
+        raise BadFile(f"{path} is not there; make rows with `detrojan bench run GRID --store {folder}`")
+    return Store(path)
 
 
 def _first(found: "Samples", count: int) -> "Samples":

@@ -1,17 +1,13 @@
 """`detrojan bench export`: all rows of a store in a format that other tools read."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from detrojan.cli import outputs
+from detrojan.cli import outputs, reading
 from detrojan.cli.console import Screen
 from detrojan.cli.options import Flag
-from detrojan.errors import BadFile
-
-if TYPE_CHECKING:
-    from detrojan.bench.store import Store
 
 
 def run(
@@ -33,17 +29,7 @@ def run(
     outputs.check(out, force=force)
     from detrojan.bench.export import export
 
-    count = export(opened(store), out)
+    count = export(reading.rows(store), out)
     screen.say(f"Wrote {count} rows to {out}")
     screen.finish({"verb": "bench export", "rows": count, "out": out, "exit_code": 0})
     return 0
-
-
-def opened(folder: Path) -> "Store":
-    """The rows of a folder that has some."""
-    from detrojan.bench.store import Store
-
-    path = folder / "rows.db"
-    if not path.is_file():
-        raise BadFile(f"{path} is not there; make rows with `detrojan bench run GRID --store {folder}`")
-    return Store(path)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from detrojan.cli import reading
 from detrojan.cli.console import Screen
 from detrojan.cli.options import Flag
 
@@ -16,10 +17,7 @@ def run(first: Path, /, *others: Path, store: Path = Path("bench"), json: Flag =
         json: Print one JSON document on stdout, and nothing else there.
     """
     screen = Screen(as_json=json)
-    from detrojan.bench.store import Store
-
-    store.mkdir(parents=True, exist_ok=True)
-    with Store(store / "rows.db") as ours:
+    with reading.rows(store, new=True) as ours:
         taken = ours.merge(folder / "rows.db" for folder in (first, *others))
     screen.say(f"{taken} new rows in {store}")
     screen.finish({"verb": "bench merge", "taken": taken, "store": store, "exit_code": 0})

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from detrojan.cli import outputs
+from detrojan.cli import outputs, reading
 from detrojan.cli.console import Screen
 from detrojan.cli.options import BENCH, Bench, Flag
 
@@ -29,17 +29,12 @@ def run(
         bench: See `Bench`.
     """
     screen = Screen(as_json=json)
-    from detrojan.bench import grid as grids
-
-    path = grids.named(grid)
-    out = out or Path(f"{path.stem}.html")
+    out = out or Path(f"{Path(grid).stem}.html")
     outputs.check(out, force=force)
     from detrojan.bench.tables import tabulate
-    from detrojan.cli.verbs.bench_export import opened
     from detrojan.report.leaderboard import write
 
-    store = opened(bench.store)
-    found = grids.read(path, scale=bench.scale, seeds=bench.seeds or None)
+    found, store = reading.grid(grid, bench), reading.rows(bench.store)
     table = tabulate(found, store)
     write(table, {row.key: row for row in store}, out, command=f"detrojan bench run {grid}", force=force)
     screen.say(f"Wrote {out}: {len(table.entries)} entries, {table.missing} cells of the grid have no row yet")

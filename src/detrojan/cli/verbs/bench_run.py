@@ -1,5 +1,6 @@
 """`detrojan bench run`: the rows of a grid, wherever an engine finds room for them."""
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -35,42 +36,49 @@ def run(
         bench: See `Bench`.
     """
     screen = Screen(as_json=json)
-    from detrojan.bench import grid as grids
     from detrojan.bench.engines import ENGINES
-    from detrojan.bench.store import Store
     from detrojan.bench.sweep import sweep
 
-    found = grids.read(grids.named(grid), scale=bench.scale, seeds=bench.seeds or None)
+    found = reading.grid(grid, bench)
     chosen = reading.configured(ENGINES, engine, engine_arg, flag="--engine-arg")
-    bench.store.mkdir(parents=True, exist_ok=True)
-    with Store(bench.store / "rows.db") as store:
+    told: set[str] = set()
+    with reading.rows(bench.store, new=True) as store:
         outcome = sweep(
-            found.cells, store, bench.store / "victims", chosen, device=device, on_progress=lambda p: _tell(screen, p)
+            found.cells,
+            store,
+            bench.store / "victims",
+            chosen,
+            device=device,
+            on_progress=lambda progress: _tell(screen, progress, told),
         )
     screen.say(f"{outcome.made} rows made, {outcome.found} were there, {len(outcome.failures)} failed: {bench.store}")
-    for key, sentence in outcome.failures.items():
-        screen.note(f"{key}: {sentence}")
+    for sentence, count in Counter(outcome.failures.values()).items():
+        screen.note(f"{count} times: {sentence}")
     code = 1 if outcome.failures else 0
     document = {"verb": "bench run", "grid": found.name, "store": bench.store, **asdict(outcome), "exit_code": code}
     screen.finish(document)
     return code
 
 
-def _tell(screen: Screen, progress: "Progress") -> None:
-    """One line for each job."""
+def _tell(screen: Screen, progress: "Progress", told: set[str]) -> None:
+    """One line for each job that was begun; the sentence of a failure once."""
     from detrojan.bench.cells import Cell
+    from detrojan.bench.sweep import NO_VICTIM
     from detrojan.bench.tables import shown_victim
 
     job = progress.job
+    if progress.failure == NO_VICTIM:
+        return
     if isinstance(job, Cell):
         name = f"{shown_victim(job)} seed {job.seed}, {job.shown or job.defense}, {job.clean}"
     else:
         name = f"{job.shown or job.attack or 'benign'} seed {job.seed}"
     if progress.row is None:
-        told = "failed"
+        said = "failed, as above" if progress.failure in told else f"failed: {progress.failure}"
+        told.add(progress.failure)
     elif "refused" in progress.row.result:
-        told = f"refused: {progress.row.result['refused']}"
+        said = f"refused: {progress.row.result['refused']}"
     else:
         figures = {m: progress.row.result[m]["value"] for m in ("acc", "asr") if m in progress.row.result}
-        told = ", ".join(f"{metric.upper()} {percent(value)}" for metric, value in figures.items())
-    screen.note(f"[{progress.done}/{progress.total}] {name}: {told}")
+        said = ", ".join(f"{metric.upper()} {percent(value)}" for metric, value in figures.items())
+    screen.note(f"[{progress.done}/{progress.total}] {name}: {said}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from detrojan.cli import outputs
+from detrojan.cli import outputs, reading
 from detrojan.cli.console import Screen
 from detrojan.cli.options import BENCH, Bench, Flag
 
@@ -30,13 +30,10 @@ def run(
     """
     screen = Screen(as_json=json)
     outputs.check(out, force=force)
-    from detrojan.bench import grid as grids
     from detrojan.bench.tables import markdown, tabulate
-    from detrojan.cli.verbs.bench_export import opened
     from detrojan.whole_files import write_text
 
-    found = grids.read(grids.named(grid), scale=bench.scale, seeds=bench.seeds or None)
-    table = tabulate(found, opened(bench.store))
+    table = tabulate(reading.grid(grid, bench), reading.rows(bench.store))
     if out is None:
         screen.say(markdown(table))
     else:
