@@ -1,8 +1,15 @@
 """What the bench is tried with: cells that cost nothing, and work that is only told."""
 
+import os
+import signal
+import time
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from detrojan.bench.cells import Cell, Clean, VictimSpec
+from detrojan.bench.working import weights_of
+from detrojan.errors import BadArgument
 
 VICTIM = VictimSpec(data="digits", kept=200, attack="badnets", attack_settings={"size": 8}, shown="BadNets")
 CELL = Cell(victim=VICTIM, defense="nft", settings={"steps": 5}, clean=Clean(per_class=2), shown="NFT")
@@ -11,6 +18,38 @@ CELL = Cell(victim=VICTIM, defense="nft", settings={"steps": 5}, clean=Clean(per
 def cells(count: int, *, victims: int = 1) -> list[Cell]:
     """So many cells, spread over victims of different seeds."""
     return [replace(CELL, victim=replace(VICTIM, seed=i % victims), seed=i) for i in range(count)]
+
+
+def double(x: int) -> int:
+    """A job that ends well."""
+    return 2 * x
+
+
+def refuse() -> None:
+    """A job that fails."""
+    raise BadArgument("no")
+
+
+def die() -> None:
+    """A job that takes its worker with it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def touch_victim(spec: VictimSpec, folder: Path, device: str) -> dict[str, Any]:
+    """A victim without weights."""
+    folder.mkdir(exist_ok=True)
+    weights_of(spec, folder).touch()
+    return {"acc": share(0.9), "asr": share(1.0), "seconds": 1.0}
+
+
+def slow_cell(cell: Cell, folder: Path, device: str) -> dict[str, Any]:
+    """A cell that takes a while, and notes in the folder on which node of a Ray cluster it was begun."""
+    import ray
+
+    with (folder / cell.key).open("a") as notes:
+        notes.write(ray.get_runtime_context().get_node_id() + "\n")
+    time.sleep(2.0)
+    return {"acc": share(0.8), "asr": share(0.1), "cost": {"seconds": 1.0}}
 
 
 def share(value: float) -> dict[str, float]:

@@ -74,9 +74,7 @@ def added_methods(package: str) -> Path:
     try:
         folder = Path(root) if root else Path.home() / ".detrojan" / "methods"
     except RuntimeError as error:
-        raise BadArgument(
-            "no home folder is known; name a folder for added methods in DETROJAN_METHODS"
-        ) from error
+        raise BadArgument("no home folder is known; name a folder for added methods in DETROJAN_METHODS") from error
     return folder / package.removeprefix("detrojan.")
 
 

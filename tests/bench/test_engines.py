@@ -1,32 +1,22 @@
 """Every engine does its jobs, hands errors on, and says when a worker is lost."""
 
-import os
-import signal
+from pathlib import Path
 
 import pytest
 
+import benching
+from benching import die, double, refuse
 from detrojan.bench.engines import ENGINES
 from detrojan.bench.engines.processes import Processes
 from detrojan.bench.workers import WorkerLost
 from detrojan.errors import BadArgument
 
 
-def double(x):
-    return 2 * x
-
-
-def refuse():
-    raise BadArgument("no")
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 @pytest.fixture(params=list(ENGINES))
-def workers(request):
+def workers(request, monkeypatch):
     if request.param == "ray":
         pytest.importorskip("ray")
+        monkeypatch.setenv("PYTHONPATH", str(Path(benching.__file__).parent))  # the jobs' module, for Ray's workers
     started = ENGINES[request.param]().start()
     yield started
     started.close()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benching import CELL, VICTIM, cells, share
+from detrojan.bench import stragglers
 from detrojan.bench import sweep as room
 from detrojan.bench.engines.inline import Inline
 from detrojan.bench.store import Store
@@ -117,6 +118,52 @@ def test_a_lost_worker_loses_no_cell_and_doubles_none(told, store, tmp_path):
     assert (outcome.made, outcome.failures) == (4, {})
     assert len(store) == 4
     assert len(told) == 4
+
+
+class Stuck:
+    """Two workers; the first try of one cell never ends."""
+
+    count = 2
+
+    def __init__(self, stuck):
+        self.stuck, self.tries = stuck, []
+
+    def start(self):
+        return self
+
+    def submit(self, job, *arguments):
+        future = Future()
+        self.tries.append(arguments[0].key)
+        if arguments[0].key != self.stuck or self.tries.count(self.stuck) > 1:
+            future.set_result(job(*arguments))
+        return future
+
+    def close(self):
+        pass
+
+
+def test_a_cell_that_hangs_is_done_by_an_idle_worker(told, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "PATIENCE", 0.05)
+    monkeypatch.setattr(stragglers, "PATIENCE", 0.05)
+    wanted = cells(6)
+    workers = Stuck(wanted[2].key)
+    outcome = sweep(wanted, store, tmp_path / "v", workers)
+    assert (outcome.made, outcome.failures, len(store)) == (7, {}, 7)
+    assert workers.tries.count(wanted[2].key) == 2
+    assert len(workers.tries) == 8
+
+
+def test_a_cell_is_late_until_its_worker_is_lost(monkeypatch):
+    watch = stragglers.Stragglers()
+    monkeypatch.setattr(stragglers, "PATIENCE", 0.0)
+    for cell in cells(3):
+        watch.begin(cell)
+        watch.end(cell)
+    slow = replace(CELL, seed=9)
+    watch.begin(slow)
+    assert watch.late() == [slow]
+    watch.forget(slow)
+    assert watch.late() == []
 
 
 def test_a_job_that_kills_every_worker_is_given_up(told, store, tmp_path):

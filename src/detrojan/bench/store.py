@@ -143,6 +143,4 @@ class Store:
         return Row(key=key, kind=kind, spec=spec, result=result, origin=origin)
 
     def _damaged(self, error: Exception) -> BadFile:
-        return BadFile(
-            f"{self.path} is damaged ({error}); put it aside; `sqlite3 FILE .recover` may save rows"
-        )
+        return BadFile(f"{self.path} is damaged ({error}); put it aside; `sqlite3 FILE .recover` may save rows")

@@ -10,6 +10,7 @@ from typing import Any
 from detrojan.bench.cells import Cell, VictimSpec
 from detrojan.bench.origin import origin
 from detrojan.bench.store import Row, Store
+from detrojan.bench.stragglers import PATIENCE, Stragglers
 from detrojan.bench.workers import Engine, WorkerLost, Workers
 from detrojan.bench.working import make_victim, run_cell, weights_of
 from detrojan.errors import DetrojanError
@@ -52,7 +53,8 @@ def sweep(
 ) -> Outcome:
     """Make the rows of all cells, and of their victims, in a store that is open for writing.
 
-    A job whose worker is lost is given to another, three times in all. A job that fails is told in the outcome and does
+    A job whose worker is lost is given to another, three times in all; a cell that takes far longer than others of its
+    defense is given to an idle worker as well, and the first answer counts. A job that fails is told in the outcome and does
     not stop the others; the cells of a victim that failed are left out.
 
     Args:
@@ -106,27 +108,50 @@ class _Sweep:
     on_progress: OnProgress | None
     ready: list[VictimSpec | Cell] = field(default_factory=list)
     out: dict["Future[Any]", VictimSpec | Cell] = field(default_factory=dict)
+    stragglers: Stragglers = field(default_factory=Stragglers)
     tries: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    ended: int = 0
+    answered: set[str] = field(default_factory=set)
+
+    @property
+    def ended(self) -> int:
+        return len(self.answered)
 
     def run(self) -> Outcome:
         victims = self.plan.victims
         self.ready = [cell for cell in self.plan.missing.values() if cell.victim.key not in victims]
         self.ready += victims.values()
-        while self.ready or self.out:
+        while self.ended < self.plan.total:
             while self.ready and len(self.out) < self.workers.count:
-                job = self.ready.pop(0)
-                work = run_cell if isinstance(job, Cell) else make_victim
-                self.out[self.workers.submit(work, job, self.plan.folder, self.device)] = job
-            finished, _ = wait(self.out, return_when=FIRST_COMPLETED)
+                self._hand_out(self.ready.pop(0))
+            self._double_late_cells()
+            finished, _ = wait(self.out, timeout=PATIENCE, return_when=FIRST_COMPLETED)
             for future in finished:
                 self._take(self.out.pop(future), future)
         return Outcome(made=self.ended - len(self.failures), found=self.plan.found, failures=self.failures)
 
+    def _hand_out(self, job: VictimSpec | Cell) -> None:
+        work = run_cell if isinstance(job, Cell) else make_victim
+        if isinstance(job, Cell):
+            self.stragglers.begin(job)
+        self.out[self.workers.submit(work, job, self.plan.folder, self.device)] = job
+
+    def _double_late_cells(self) -> None:
+        """A cell writes no file, so that two workers can do it; a victim cannot be doubled."""
+        for cell in self.stragglers.late():
+            copies = sum(job.key == cell.key for job in self.out.values())
+            if copies == 1 and len(self.out) < self.workers.count:
+                self._hand_out(cell)
+
     def _take(self, job: VictimSpec | Cell, future: "Future[Any]") -> None:
+        """Note an answer; of a cell that two workers did, the first counts."""
         error = future.exception()
+        doubled = any(other.key == job.key for other in self.out.values())
+        if job.key in self.answered or (doubled and isinstance(error, WorkerLost)):
+            return
         if isinstance(error, WorkerLost):
+            if isinstance(job, Cell):
+                self.stragglers.forget(job)
             self.tries[job.key] = self.tries.get(job.key, 0) + 1
             if self.tries[job.key] < TRIES:
                 self.ready.insert(0, job)
@@ -153,6 +178,8 @@ class _Sweep:
                 self._fail(cell, NO_VICTIM)
 
     def _tell(self, job: VictimSpec | Cell, row: Row | None, failure: str = "") -> None:
-        self.ended += 1
+        self.answered.add(job.key)
+        if isinstance(job, Cell):
+            self.stragglers.end(job)
         if self.on_progress is not None:
             self.on_progress(Progress(done=self.ended, total=self.plan.total, job=job, row=row, failure=failure))

@@ -45,7 +45,8 @@ class Cluster:
             raise MissingExtra("the engine ray needs the package ray: pip install 'detrojan[ray]'") from error
         self._ray, self._own = ray, not ray.is_initialized()
         if self._own:
-            ray.init(address=settings.address or "local", log_to_driver=False, include_dashboard=False)
+            here = {} if settings.address else {"include_dashboard": False}
+            ray.init(address=settings.address or "local", log_to_driver=False, **here)
         there = ray.cluster_resources()
         asked = {"CPU": settings.cpus, "GPU": settings.gpus}
         room = min(there.get(name, 0) / amount for name, amount in asked.items() if amount)
@@ -54,7 +55,13 @@ class Cluster:
                 f"a job asks for {settings.cpus:g} CPU and {settings.gpus:g} GPU, and the cluster has "
                 f"{there.get('CPU', 0):g} and {there.get('GPU', 0):g}; ask for less"
             )
+        told = ray.exceptions
+        self._lost = (
+            *(told.WorkerCrashedError, told.NodeDiedError, told.LocalRayletDiedError),
+            *(told.OutOfMemoryError, told.ObjectLostError),
+        )
         self.count = settings.workers or int(room)
+        self._out: set[Any] = set()
         self._options: dict[str, Any] = {"num_cpus": settings.cpus, "num_gpus": settings.gpus, "max_retries": 0}
         if settings.memory:
             self._options["memory"] = settings.memory
@@ -66,7 +73,8 @@ class Cluster:
 
         def hand_on(done: "Future[Any]") -> None:
             error = done.exception()
-            if isinstance(error, (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.NodeDiedError)):
+            self._out.discard(task)
+            if isinstance(error, self._lost):
                 answer.set_exception(WorkerLost(str(error)))
             elif isinstance(error, self._ray.exceptions.RayTaskError):
                 answer.set_exception(error.cause if isinstance(error.cause, Exception) else error)
@@ -76,11 +84,14 @@ class Cluster:
                 answer.set_result(done.result())
 
         task = self._ray.remote(**self._options)(_threaded).remote(threads, job, *arguments)
+        self._out.add(task)
         task.future().add_done_callback(hand_on)
         return answer
 
     def close(self) -> None:
-        """Leave the cluster; one that was started here ends."""
+        """Leave the cluster and what still runs there; one that was started here ends."""
+        for task in tuple(self._out):
+            self._ray.cancel(task, force=True)
         if self._own:
             self._ray.shutdown()
 
