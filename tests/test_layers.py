@@ -15,6 +15,7 @@ ROOMS = [
     "weight_files",
     "weight_fit",
     "checkpoint",
+    "parallel",
     "execution",
     "intervals",
     "augmentation",

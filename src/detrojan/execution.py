@@ -7,11 +7,12 @@ result bit by bit on one machine.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from detrojan import parallel
 from detrojan.errors import BadArgument
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -19,15 +20,24 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """A device, whether matrix products run in bfloat16, and whether images lie channels-last in memory."""
+    """A device, whether matrix products run in bfloat16, and whether images lie channels-last in memory.
+
+    `processes` work on one network, each on its share of every batch (see `detrojan.parallel`).
+    """
 
     device: torch.device
     bf16: bool
     channels_last: bool
+    processes: int = 1
 
     @classmethod
-    def choose(cls, model: nn.Module, device: str = "auto", precision: Precision = "auto") -> "Execution":
+    def choose(
+        cls, model: nn.Module, device: str = "auto", precision: Precision = "auto", *, distributed: bool = False
+    ) -> "Execution":
         """Pick for this network and machine; bf16 only where the processor has instructions for it.
+
+        With `distributed`, all processes of torch's default group work on this network; without it, or without a group,
+        this process works alone.
 
         Raises:
             BadArgument: the device is not there.
@@ -36,7 +46,12 @@ class Execution:
         has_conv2d = any(isinstance(m, nn.Conv2d) for m in model.modules())
         half_weights = any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters())
         bf16 = _has_fast_bf16(place) and not half_weights if precision == "auto" else precision == "bf16"
-        return cls(device=place, bf16=bf16, channels_last=has_conv2d)
+        return cls(
+            device=place,
+            bf16=bf16,
+            channels_last=has_conv2d,
+            processes=parallel.processes() if distributed else 1,
+        )
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a network that we own to the device, its convolution weights channels-last where that pays."""
@@ -58,9 +73,21 @@ class Execution:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             yield
 
+    def run(self, network: nn.Module, inputs: Tensor) -> Any:
+        """The network's outputs on a batch of prepared inputs, in the chosen precision."""
+        with self.running():
+            return network(self.send(inputs)) if self.processes == 1 else parallel.run(network, self.send(inputs))
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Step an optimiser after `backward`, with the gradients of all processes."""
+        if self.processes > 1:
+            parallel.average_gradients(p for group in optimizer.param_groups for p in group["params"])
+        optimizer.step()
+
     def __str__(self) -> str:
         layout = "channels-last" if self.channels_last else "contiguous"
-        return f"{self.device}, {'bf16' if self.bf16 else 'fp32'}, {layout}"
+        shared = f", {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.device}, {'bf16' if self.bf16 else 'fp32'}, {layout}{shared}"
 
 
 def _device(name: str) -> torch.device:

@@ -93,6 +93,7 @@ def purify(
     preprocessing: Preprocessing | None = None,
     device: str = "auto",
     precision: Precision = "auto",
+    distributed: bool = False,
     seed: int = 0,
     held_out: float = HELD_OUT,
     tolerance: float = 0.1,
@@ -109,6 +110,8 @@ def purify(
             bytes to [0, 1].
         device: `auto`, `cpu`, `cuda`, ...
         precision: `auto` runs in bfloat16 where the processor has instructions for it.
+        distributed: all processes of torch's default group (`torchrun`) purify this one network, each with its share
+            of every batch; each of them returns the result.
         seed: the same seed gives the same result, bit by bit, on one machine.
         held_out: the share of the clean samples that is kept aside to judge. Where this would be fewer than 20
             samples, or leave a class without one to tune on, nothing is held back and the verdict says it is weak.
@@ -125,7 +128,7 @@ def purify(
     context = Context(
         task=TASKS.build(task),
         preprocessing=preprocessing or Preprocessing(),
-        execution=Execution.choose(model, device, precision),
+        execution=Execution.choose(model, device, precision, distributed=distributed),
         seeds=Seeds(seed=seed),
         meter=Meter(),
         on_step=on_step,

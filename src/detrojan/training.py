@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detrojan import parallel
 from detrojan.augmentation import crop_and_flip
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
@@ -193,12 +194,11 @@ def fit(
                 inputs = preprocessing(images)
                 if epoch < recipe.small * recipe.epochs:
                     inputs = F.interpolate(inputs, scale_factor=0.75, mode="bilinear", antialias=True)
-                with execution.running():
-                    outputs = model(execution.send(inputs)).float()
+                outputs = execution.run(model, inputs).float()
                 loss = feed.loss(outputs, labels, label_smoothing=recipe.label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()
-                optimizer.step()
+                execution.step(optimizer)
                 schedule.step()
                 epoch_losses.append(loss.detach())
                 if on_step is not None:
@@ -209,7 +209,7 @@ def fit(
                 raise BadArgument(
                     f"training diverged in epoch {epoch + 1}; use a lower learning rate than {recipe.learning_rate}"
                 )
-            if state is not None:
+            if state is not None and (execution.processes == 1 or parallel.leads()):
                 run.write(state)
     model.eval()
     return run.losses

@@ -69,8 +69,7 @@ class Context:
     def forward(self, network: nn.Module, inputs: Tensor) -> Any:
         """Run the network on prepared inputs (already normalised), in the chosen precision, and count it."""
         self.meter.forwards += 1
-        with self.execution.running():
-            return network(self.execution.send(inputs))
+        return self.execution.run(network, inputs)
 
     def predict(self, network: nn.Module, samples: Samples, *, batch: int = 256) -> Tensor:
         """The scores (N, K) of all samples, in eval mode, without augmentation; the network's mode is given back."""
@@ -141,7 +140,7 @@ def tune(
                 optimizer.zero_grad()
                 loss.backward()
                 context.meter.backwards += 1
-                optimizer.step()
+                context.execution.step(optimizer)
             if project is not None:
                 project()
             if context.on_step is not None:

@@ -69,6 +69,7 @@ def train(
     recipe: Recipe | None = None,
     device: str = "auto",
     precision: Precision = "auto",
+    distributed: bool = False,
     seed: int = 0,
     on_step: OnStep | None = None,
     state: Path | None = None,
@@ -92,6 +93,7 @@ def train(
         recipe: the training recipe.
         device: `auto`, `cpu`, `cuda`, ...
         precision: as in `purify`.
+        distributed: as in `purify`; what the attacker prepares is prepared by each process.
         seed: draws the weights, the poisoned samples, the batches and the augmentation.
         on_step: called after every step.
         state: see `fit`: a file that an interrupted training goes on from. The caller removes it when the victim is
@@ -112,7 +114,7 @@ def train(
     found = None if start is None else checkpoint.read(start)
     if found is not None:
         checkpoint.load_into(model, found)
-    execution = Execution.choose(model, device, precision)
+    execution = Execution.choose(model, device, precision, distributed=distributed)
     _check_outputs(model, data, preprocessing, execution)
     if method is not None:
         backdoor = Backdoor(attack=method, target=target, mapping=mapping, sources=sources)

@@ -1,12 +1,11 @@
 """A Ray cluster of two nodes on this machine: jobs go to both, and those of a node that dies are done by the other."""
 
-import time
 from pathlib import Path
 
 import pytest
 
 import benching
-from benching import cells, share
+from benching import cells
 from detrojan.bench import sweep as room
 from detrojan.bench.engines.ray import Ray
 from detrojan.bench.store import Store

@@ -54,8 +54,8 @@ def sweep(
     """Make the rows of all cells, and of their victims, in a store that is open for writing.
 
     A job whose worker is lost is given to another, three times in all; a cell that takes far longer than others of its
-    defense is given to an idle worker as well, and the first answer counts. A job that fails is told in the outcome and does
-    not stop the others; the cells of a victim that failed are left out.
+    defense is given to an idle worker as well, and the first answer counts. A job that fails is told in the outcome and
+    does not stop the others; the cells of a victim that failed are left out.
 
     Args:
         cells: what is wanted; cells with the same key are one.

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,10 @@ LOG_PERIOD = 60.0
 
 
 class Screen:
-    """The terminal of one verb; with `as_json` nothing but the document of `finish` reaches stdout."""
+    """The terminal of one verb; with `as_json` nothing but the document of `finish` reaches stdout.
+
+    Of the processes that `torchrun` started, the first one speaks.
+    """
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
@@ -92,7 +96,7 @@ class Screen:
 
     def finish(self, document: Mapping[str, Any]) -> None:
         """Print the JSON document, where one was asked for: records become objects, NaN and infinity null."""
-        if self.as_json:
+        if self.as_json and not self._notes.quiet:
             sys.stdout.write(json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
 
 
@@ -177,7 +181,7 @@ def size(count: float) -> str:
 
 
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False)
+    console = Console(stderr=stderr, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     return console

@@ -70,6 +70,14 @@ def without_first(found: "Samples", kept: int) -> "Samples":
     return dealt(found, kept)[1]
 
 
+def together() -> bool:
+    """Under `torchrun`: meet the other processes, to work on one network with them."""
+    from detrojan import parallel
+
+    parallel.join()
+    return parallel.processes() > 1
+
+
 def configured(registry: Any, name: str, pairs: tuple[str, ...], *, flag: str) -> Any:
     """A method of a registry with settings from `key=value` texts."""
     from detrojan.settings import configured as with_settings

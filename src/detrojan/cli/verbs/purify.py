@@ -70,10 +70,12 @@ def run(
     """
     screen = Screen(as_json=running.json)
     outputs.check(out, report, force=force, inputs=(model,))
+    from detrojan import parallel
     from detrojan.defenses import DEFENSES  # from here on torch is needed, which takes its seconds
     from detrojan.purification import purify
     from detrojan.tasks import TASKS
 
+    distributed = reading.together()
     defense = reading.configured(DEFENSES, method, settings, flag="--set")
     kind = reading.configured(TASKS, task, ("flip=false",) if no_flip else (), flag="--no-flip")
     preprocessing = reading.preprocessing(images)
@@ -91,13 +93,16 @@ def run(
             preprocessing=preprocessing,
             device=running.device,
             precision=running.precision,
+            distributed=distributed,
             seed=running.seed,
             tolerance=tolerance,
             on_step=on_step,
         )
     _judgement(screen, result)
-    written = _write(screen, result, found, out=out, report=report, force=force)
     code = DONE if result.verdict.accepted else REJECTED
+    if not parallel.leads():
+        return code
+    written = _write(screen, result, found, out=out, report=report, force=force)
     screen.finish(_document(result, found, written, code))
     return code
 

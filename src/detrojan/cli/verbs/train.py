@@ -91,12 +91,13 @@ def run(
     screen = Screen(as_json=running.json)
     outputs.check(out, out.with_suffix(".json"), out.with_suffix(".trigger.safetensors"), force=force)
     outputs.check_suffix(out)
-    from detrojan import architectures
+    from detrojan import architectures, parallel
     from detrojan.evaluation.protocol import evaluate
     from detrojan.poisoning import trigger as stamp
     from detrojan.scales import SCALES
     from detrojan.victim import train
 
+    distributed = reading.together()
     backdoor = None if trigger.attack == "none" else reading.backdoor(trigger, None)
     if backdoor is None and trigger.attack != "none":
         raise BadArgument("--attack is missing; name one of `detrojan list attacks`, or none for a clean network")
@@ -124,12 +125,15 @@ def run(
             recipe=recipe,
             device=running.device,
             precision=running.precision,
+            distributed=distributed,
             seed=running.seed,
             on_step=_Teller(screen, on_step, recipe.epochs),
             state=state,
             start=start,
             **settings,
         )
+    if not parallel.leads():
+        return 0
     with outputs.uninterrupted():
         record = victim.save(out, force=force)
         state.unlink(missing_ok=True)

@@ -1,0 +1,65 @@
+"""Two processes that share every batch come to the same network as one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import together
+from detrojan import checkpoint, parallel
+from detrojan.defenses import DEFENSES
+from detrojan.models.small_cnn import small_cnn
+
+
+def torchrun(*words: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory):
+    path = tmp_path_factory.mktemp("two") / "results.safetensors"
+    ran = torchrun(together.__file__, path)
+    assert ran.returncode == 0, ran.stderr
+    return load_file(path)
+
+
+@pytest.fixture(scope="module")
+def by_one():
+    return together.work(distributed=False)
+
+
+@pytest.mark.parametrize("name", ["train", *DEFENSES])
+def test_two_processes_come_to_the_network_of_one(by_one, by_two, name):
+    keys = [key for key in by_one if key.startswith(f"{name} ")]
+    assert len(keys) == 21
+    for key in keys:
+        torch.testing.assert_close(by_two[key], by_one[key], rtol=2e-3, atol=2e-4)
+
+
+def test_a_process_alone_joins_nobody(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    parallel.join()
+    assert parallel.processes() == 1
+    assert parallel.leads()
+
+
+def test_the_command_line_under_torchrun_writes_once(tmp_path):
+    torch.manual_seed(0)
+    checkpoint.save(tmp_path / "suspect.safetensors", small_cnn(10, 1, 4))
+    options = ("--arch", "detrojan:small_cnn", "--arch-arg", "num_classes=10", "in_channels=1", "width=4")
+    out = tmp_path / "purified.safetensors"
+    ran = torchrun(
+        *("-m", "detrojan", "purify", tmp_path / "suspect.safetensors", "--clean", "digits", "--first", 100),
+        *(*options, "--method", "neuron_masks", "--set", "steps=3", "--tolerance", 1, "-o", out, "--json"),
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "2 processes" in json.loads(ran.stdout)["execution"]
+    assert out.is_file()
+    assert [path.name for path in sorted(Path(tmp_path).iterdir())] == ["purified.safetensors", "suspect.safetensors"]
