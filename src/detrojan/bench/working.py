@@ -64,10 +64,15 @@ def make_victim(spec: VictimSpec, folder: Path, device: str = "auto") -> Documen
     victim.save(weights, force=True)
     state.unlink(missing_ok=True)
     seconds = time.perf_counter() - start
-    scores = _scores(spec, victim.model, folder, device)
+    return {**score_victim(spec, folder, device), "seconds": seconds, "execution": victim.record["execution"]}
+
+
+def score_victim(spec: VictimSpec, folder: Path, device: str = "auto") -> Document:
+    """Score a victim that lies in `folder`, and keep its outcomes by sample there, for the DER of its cells."""
+    scores = _scores(spec, _victim(spec, folder), folder, device)
     outcomes = {"right": scores.right} | ({} if scores.fooled is None else {"fooled": scores.fooled})
     save_file({name: outcome.to(torch.uint8) for name, outcome in outcomes.items()}, _outcomes(spec, folder))
-    return {**_estimates(scores), "seconds": seconds, "execution": victim.record["execution"]}
+    return _estimates(scores)
 
 
 def run_cell(cell: Cell, folder: Path, device: str = "auto") -> Document:
@@ -76,8 +81,7 @@ def run_cell(cell: Cell, folder: Path, device: str = "auto") -> Document:
     A defense that refuses the network or the samples is a finding, too: the document then has its sentence.
     """
     spec = cell.victim
-    victim = _build(spec)
-    checkpoint.load_into(victim, checkpoint.read(weights_of(spec, folder)))
+    victim = _victim(spec, folder)
     clean = draw(_parts(spec)[0], cell.clean, cell.seed)
     try:
         result = purify(
@@ -142,8 +146,9 @@ def _estimates(scores: Scores) -> Document:
     return {name: asdict(e) for name in ("acc", "asr", "ra") if (e := getattr(scores, name)) is not None}
 
 
-def _build(spec: VictimSpec) -> torch.nn.Module:
-    return architectures.build(spec.architecture, **_settings(spec))
+def _victim(spec: VictimSpec, folder: Path) -> torch.nn.Module:
+    network = architectures.build(spec.architecture, **_settings(spec))
+    return checkpoint.load_into(network, checkpoint.read(weights_of(spec, folder)))
 
 
 def _settings(spec: VictimSpec) -> dict[str, Any]:
