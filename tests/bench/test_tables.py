@@ -34,7 +34,11 @@ def store(grid, tmp_path):
             result = {"acc": share(0.9), "seconds": 7.0} | ({"asr": share(1.0), "ra": share(0.0)} if attacked else {})
             store.put(Row(key=cell.victim.key, kind="victim", spec=asdict(cell.victim), result=result, origin={}))
             better = cell.shown == "Other"
-            result = {"acc": share(0.85 if better else 0.8 + 0.02 * cell.seed), "cost": {"seconds": 3.0 + cell.seed}}
+            masks = {} if better else {"masks": [1, 0, 0, 3 + cell.seed]}
+            result = masks | {
+                "acc": share(0.85 if better else 0.8 + 0.02 * cell.seed),
+                "cost": {"seconds": 3.0 + cell.seed},
+            }
             if attacked:
                 result |= {
                     "asr": share(0.02 if better else 0.1),
@@ -58,6 +62,7 @@ def test_entries_are_means_over_seeds_with_the_papers_beside(grid, store):
     assert nft.cost["seconds"] == 3.5
     assert nft.paper == pytest.approx({"asr": 0.0174, "acc": 0.9082})
     assert len(nft.keys) == 2
+    assert nft.masks == pytest.approx((0.225, 0, 0, 0.775))
     victim = entries[Place(victim="BadNets", clean="2 a class", defense=NO_DEFENSE)]
     assert victim.figures["asr"].value == 1.0
     assert "lost" not in victim.figures
@@ -89,3 +94,19 @@ def test_a_grid_without_rows_is_an_empty_table(grid, tmp_path):
     assert table.entries == ()
     assert table.missing == len(grid.cells)
     assert f"{len(grid.cells)} cells" in markdown(table)
+
+
+def test_neighbours_stand_apart_from_the_defenses(grid, store, tmp_path):
+    near = [
+        replace(cell, shown="NFT, steps=2", around="NFT", settings={"steps": 2})
+        for cell in grid.cells
+        if cell.shown == "NFT"
+    ]
+    for cell in near:
+        result = {"acc": share(0.7), "asr": share(0.1)}
+        store.put(Row(key=cell.key, kind="cell", spec=asdict(cell), result=result, origin={}))
+    table = tabulate(replace(grid, cells=(*grid.cells, *near)), store)
+    assert table.defenses == (NO_DEFENSE, "NFT", "Other")
+    assert [one.defense for one in table.sensitivities] == ["NFT"]
+    assert "Around NFT: 0 of 1 settings" in markdown(table)
+    assert "| steps=2 | -10." in markdown(table)

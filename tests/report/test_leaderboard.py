@@ -15,6 +15,12 @@ from detrojan.errors import BadArgument
 from detrojan.report.leaderboard import write
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHARTS = {
+    "before": [[i, i % 7] for i in range(30)],
+    "after": [[i % 7, i] for i in range(30)],
+    "labels": [i % 3 for i in range(30)],
+    "triggered": 10,
+}
 COST = {"seconds": 3.25, "forwards": 300, "backwards": 200, "peak_bytes": 5_000_000}
 
 
@@ -29,6 +35,7 @@ def page(tmp_path):
         for shown, steps in (("NFT", 5), ("Other", 6)):
             cell = replace(CELL, victim=victim, shown=shown, settings={"steps": steps})
             result = {"acc": share(0.85), "asr": share(rate), "ra": share(0.8), "der": share(0.9), "cost": COST}
+            result |= {"masks": [5, 0, 0, 1], "charts": CHARTS}
             if (attack, shown) == ("<Blend>", "Other"):
                 result = {"refused": "needs <batch norm>"}
             rows.append(Row(key=cell.key, kind="cell", spec=asdict(cell), result=result, origin=origin))
@@ -53,6 +60,8 @@ def test_it_shows_every_figure_and_where_it_comes_from(page):
     assert "needs &lt;batch norm&gt;" in text
     assert text.count("abc1234") >= 6
     assert "detrojan bench run g" in text
+    assert text.count('aria-label="BadNets, NFT: features before and after"') == 2  # wide and narrow
+    assert "Distribution of the masks" in text
     linked = set(re.findall(r'href="#(\w+)"', text))
     assert linked <= set(re.findall(r'<tr id="(\w+)"', text))
     assert len(linked) == 5

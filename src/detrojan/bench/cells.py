@@ -80,9 +80,11 @@ class Clean:
 class Cell:
     """A victim, a defense with its settings, the samples that it gets, and the seed of both; a row of the table.
 
-    `hard` asks, too, whether the backdoor can be woken again (`detrojan.evaluation.hardness`).
+    `hard` asks, too, whether the backdoor can be woken again (`detrojan.evaluation.hardness`), `charted` for a map of
+    features before and after (`detrojan.evaluation.features`).
 
-    `shown` is the name that the tables show for the defense with these settings, and no part of the key.
+    `shown` is the name that the tables show for the defense with these settings; `around` that of the defense whose
+    neighbour this is (`detrojan.bench.sensitivity`). Both are no part of the key.
     """
 
     victim: VictimSpec
@@ -91,6 +93,8 @@ class Cell:
     shown: str = ""
     clean: Clean = field(default_factory=lambda: Clean(count=500))
     hard: bool = False
+    charted: bool = False
+    around: str = ""
     seed: int = 0
 
     def method(self) -> Any:
@@ -100,7 +104,7 @@ class Cell:
     @property
     def key(self) -> str:
         """What tells this cell from all others: its victim, its settings, and the code of its defense."""
-        spec = {k: v for k, v in asdict(self).items() if k not in ("victim", "shown")}
+        spec = {k: v for k, v in asdict(self).items() if k not in ("victim", "shown", "around")}
         return _key("cell", spec, self.victim.key, code_version(self.method()))
 
 

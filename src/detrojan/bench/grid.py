@@ -36,6 +36,9 @@ class Sheet:
         defenses: likewise, with `defense` and `settings`.
         clean: `count` or `per_class`, and `kind`, each one value or a list.
         hard: whether the rows tell, too, how easily the backdoor comes back.
+        charted: whether the rows hold maps of the features, too.
+        around: by the name of a defense above, settings with other values: each value makes a neighbour of that
+            defense, in which this one setting is changed.
     """
 
     title: str
@@ -46,6 +49,8 @@ class Sheet:
     defenses: Mapping[str, Named]
     clean: Mapping[str, Any] = field(default_factory=lambda: {"count": 500})
     hard: bool = False
+    charted: bool = False
+    around: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -105,6 +110,7 @@ def read(path: Path, *, scale: str | None = None, seeds: Sequence[int] | None = 
 def _cells(sheet: Sheet, changes: Mapping[str, Any], seeds: Sequence[int]) -> Iterator[Cell]:
     cleans = [_checked(Clean, values) for values in _product(sheet.clean)]
     defenses = [(label, *_split(entry, "defense")) for label, entry in sheet.defenses.items()]
+    defenses += list(_neighbours(sheet))
     for seed, (shown, entry) in itertools.product(seeds, sheet.attacks.items()):
         attack, settings, differing = _split(entry, "attack")
         base = {**sheet.victim, **differing, **changes, "attack": None if attack == NONE else attack}
@@ -112,7 +118,20 @@ def _cells(sheet: Sheet, changes: Mapping[str, Any], seeds: Sequence[int]) -> It
             victim = _checked(VictimSpec, {**values, "attack_settings": settings, "shown": shown, "seed": seed})
             for clean, (label, defense, chosen, more) in itertools.product(cleans, defenses):
                 values = {"victim": victim, "defense": defense, "settings": chosen, "clean": clean, "shown": label}
-                yield _checked(Cell, {**values, "hard": sheet.hard, "seed": seed, **more})
+                asked = {"hard": sheet.hard, "charted": sheet.charted and not more.get("around")}
+                yield _checked(Cell, {**values, **asked, "seed": seed, **more})
+
+
+def _neighbours(sheet: Sheet) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]:
+    """The defenses that differ from one of the grid in a single setting."""
+    for label, changes in sheet.around.items():
+        if label not in sheet.defenses:
+            raise unknown_name("defense of this grid", label, sheet.defenses)
+        defense, chosen, more = _split(sheet.defenses[label], "defense")
+        for setting, values in changes.items():
+            for value in values:
+                shown = f"{label}, {setting}={value}"
+                yield shown, defense, {**chosen, setting: value}, {**more, "around": label}
 
 
 def _split(entry: Named, what: str) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from statistics import mean
 from typing import Any
 
 from detrojan.bench.cells import Cell
 from detrojan.bench.grid import Grid
+from detrojan.bench.sensitivity import Sensitivity, sensitivities
 from detrojan.bench.statistics import Difference, against, mean_of, mean_over_victims
 from detrojan.bench.store import Row, Store
 from detrojan.intervals import Estimate
@@ -36,7 +38,8 @@ class Entry:
 
     `figures` are shares in [0, 1] by metric: `acc`, `asr`, `ra`, `der`, `lost` (the victim's ACC less the defense's on
     the same seed), and those of `detrojan.evaluation.hardness`. `cost` has means by name, `keys` the rows behind them.
-    `refused` is the sentence of a defense that does not serve this victim. `paper` has the published `asr` and `acc`,
+    `masks` is the share of all factors in equal bins over [0, 1], empty where there are no masks. `refused` is the
+    sentence of a defense that does not serve this victim. `paper` has the published `asr` and `acc`,
     in [0, 1].
     """
 
@@ -44,6 +47,7 @@ class Entry:
     figures: Mapping[str, Estimate]
     cost: Mapping[str, float]
     keys: tuple[str, ...]
+    masks: tuple[float, ...]
     refused: str
     paper: Mapping[str, float]
 
@@ -70,6 +74,7 @@ class Table:
     defenses: tuple[str, ...]
     entries: tuple[Entry, ...]
     summaries: tuple[Summary, ...]
+    sensitivities: tuple[Sensitivity, ...]
     missing: int
 
 
@@ -86,6 +91,7 @@ def tabulate(grid: Grid, store: Store) -> Table:
             groups[place].append((cell, victim))
         if row is None:
             missing += 1
+        if row is None or cell.around:
             continue
         groups[Place(victim=name, clean=clean, defense=cell.shown or cell.defense)].append((cell, row))
     entries = {place: _entry(place, found, rows, grid.paper) for place, found in groups.items() if found}
@@ -100,6 +106,7 @@ def tabulate(grid: Grid, store: Store) -> Table:
         defenses=defenses,
         entries=tuple(entries.values()),
         summaries=tuple(s for clean in cleans for s in _summaries(clean, defenses, by_seed)),
+        sensitivities=sensitivities(grid.cells, rows),
         missing=missing,
     )
 
@@ -121,9 +128,15 @@ def _entry(place: Place, found: list[tuple[Cell, Row]], rows: Mapping[str, Row],
         figures=figures,
         cost={name: sum(c[name] for c in costs) / len(costs) for name in costs[0]} if costs else {},
         keys=tuple(row.key for _, row in found),
+        masks=_shares([r["masks"] for r in results if "masks" in r]),
         refused=refusals[0] if refusals else "",
         paper=_published(paper, place),
     )
+
+
+def _shares(counts: list[list[int]]) -> tuple[float, ...]:
+    """The mean over rows of the share of factors in each bin."""
+    return tuple(mean(bins) for bins in zip(*([n / sum(row) for n in row] for row in counts), strict=True))
 
 
 def _by_metric(found: list[tuple[Cell, Row]], rows: Mapping[str, Row]) -> dict[str, list[float]]:
@@ -223,6 +236,8 @@ def markdown(table: Table) -> str:
             cells = [places.get(Place(victim=victim, clean=clean, defense=defense)) for defense in table.defenses]
             lines.append(f"| {victim} | {' | '.join(map(_told, cells))} |")
         lines += ["", *_summary_lines([s for s in table.summaries if s.clean == clean]), ""]
+        for sensitivity in (s for s in table.sensitivities if s.clean == clean):
+            lines += [*_sensitivity_lines(sensitivity), ""]
     if table.missing:
         lines += [f"{table.missing} cells of this grid have no row yet.", ""]
     return "\n".join(lines)
@@ -258,6 +273,21 @@ def _summary_lines(summaries: list[Summary]) -> list[str]:
             f"{to_base.q:.3f}" if to_base else "-",
         ]
         lines.append(f"| {summary.defense} | {' | '.join(cells)} |")
+    return lines
+
+
+def _sensitivity_lines(sensitivity: Sensitivity) -> list[str]:
+    found = sensitivity.neighbours
+    lines = [
+        f"Around {sensitivity.defense}: {sum(n.stays for n in found)} of {len(found)} settings lose at most 2 points",
+        "of ACC and leave at most 5 points more ASR. Differences to the default in points, over victims and seeds.",
+        "",
+        *_header(["setting", "ACC", "ASR", "stays"]),
+    ]
+    for one in found:
+        name = one.name.removeprefix(f"{sensitivity.defense}, ")
+        told = f"{100 * one.acc.value:+.1f} | {100 * one.asr.value:+.1f} | {'yes' if one.stays else 'no'}"
+        lines.append(f"| {name} | {told} |")
     return lines
 
 

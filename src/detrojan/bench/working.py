@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from detrojan import architectures, checkpoint
 from detrojan.bench.cells import Cell, VictimSpec
@@ -22,6 +22,7 @@ from detrojan.data.preprocessing import PRESETS, Preprocessing
 from detrojan.data.samples import Samples, dealt
 from detrojan.data.splits import Split
 from detrojan.errors import DetrojanError
+from detrojan.evaluation.features import chart
 from detrojan.evaluation.hardness import hardness
 from detrojan.evaluation.protocol import Scores, der, evaluate
 from detrojan.poisoning import trigger
@@ -30,6 +31,8 @@ from detrojan.scales import Scale
 from detrojan.victim import backdoor_of, train
 
 Document = dict[str, Any]
+MASK_BINS = 20
+"""Of equal width over [0, 1], for the distribution of a defense's masks."""
 
 
 def weights_of(spec: VictimSpec, folder: Path) -> Path:
@@ -98,6 +101,7 @@ def run_cell(cell: Cell, folder: Path, device: str = "auto") -> Document:
         return {"refused": str(refusal)}
     scores = _scores(spec, result.model, folder, device)
     before = _before(spec, folder, scores)
+    masks = list(result.masks.values())
     document = {
         **_estimates(scores),
         "verdict": {"accepted": result.verdict.accepted, "weak": result.verdict.weak, "reason": result.verdict.reason},
@@ -106,13 +110,16 @@ def run_cell(cell: Cell, folder: Path, device: str = "auto") -> Document:
         "settings": dict(result.settings),
         "execution": result.execution,
     }
+    if masks:
+        document["masks"] = torch.cat(masks).float().histc(MASK_BINS, 0, 1).int().tolist()
     if before.fooled is None:
         return document
     rating = asdict(der(before, scores, seed=cell.seed))
-    return {**document, "der": rating, **_hardness(cell, result.model, folder, device)}
+    asked = _hardness(cell, result.model, folder, device) | _charts(cell, victim, result.model, folder, device)
+    return {**document, "der": rating, **asked}
 
 
-def _hardness(cell: Cell, model: torch.nn.Module, folder: Path, device: str) -> Document:
+def _hardness(cell: Cell, model: nn.Module, folder: Path, device: str) -> Document:
     """How easily the backdoor comes back, where the cell asks for it."""
     spec = cell.victim
     backdoor = backdoor_of(weights_of(spec, folder).with_suffix(".json")) if cell.hard else None
@@ -123,7 +130,26 @@ def _hardness(cell: Cell, model: torch.nn.Module, folder: Path, device: str) -> 
     return asdict(found)
 
 
-def _scores(spec: VictimSpec, model: torch.nn.Module, folder: Path, device: str) -> Scores:
+def _charts(cell: Cell, before: nn.Module, after: nn.Module, folder: Path, device: str) -> Document:
+    """The maps of the features of both networks, where the cell asks for them."""
+    spec = cell.victim
+    backdoor = backdoor_of(weights_of(spec, folder).with_suffix(".json")) if cell.charted else None
+    if backdoor is None:
+        return {}
+    test, preprocessing = _data(spec.data, "test"), _preprocessing(spec)
+    triggered = trigger(test, backdoor)
+    charts = [
+        chart(model, test, triggered, preprocessing=preprocessing, device=device, seed=cell.seed)
+        for model in (before, after)
+    ]
+    places = {
+        name: (10 * found.places).round().int().tolist()
+        for name, found in zip(("before", "after"), charts, strict=True)
+    }
+    return {"charts": {**places, "labels": charts[0].labels.tolist(), "triggered": int(charts[0].triggered.sum())}}
+
+
+def _scores(spec: VictimSpec, model: nn.Module, folder: Path, device: str) -> Scores:
     test = _data(spec.data, "test")
     record = weights_of(spec, folder).with_suffix(".json")
     backdoor = None if spec.attack is None else backdoor_of(record)
@@ -146,7 +172,7 @@ def _estimates(scores: Scores) -> Document:
     return {name: asdict(e) for name in ("acc", "asr", "ra") if (e := getattr(scores, name)) is not None}
 
 
-def _victim(spec: VictimSpec, folder: Path) -> torch.nn.Module:
+def _victim(spec: VictimSpec, folder: Path) -> nn.Module:
     network = architectures.build(spec.architecture, **_settings(spec))
     return checkpoint.load_into(network, checkpoint.read(weights_of(spec, folder)))
 

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from detrojan.bench.store import Row
 from detrojan.bench.tables import VICTIM, Entry, Place, Table
-from detrojan.report import figures
+from detrojan.report import bench_figures as figures
 from detrojan.report.templates import both_widths, environment, versions
 from detrojan.weight_files import check_target
 from detrojan.whole_files import write_text
+
+FEW = 4
+"""Up to so many defenses, the figure of ASR against accuracy says all that bars would."""
 
 
 def write(table: Table, rows: Mapping[str, Row], path: Path, *, command: str = "", force: bool = False) -> Path:
@@ -32,7 +36,7 @@ def write(table: Table, rows: Mapping[str, Row], path: Path, *, command: str = "
 def render(table: Table, rows: Mapping[str, Row], *, command: str = "") -> str:
     """The page as text."""
     places = {entry.place: entry for entry in table.entries}
-    sections = [_section(table, places, clean) for clean in table.cleans]
+    sections = [_section(table, places, clean, rows) for clean in table.cleans]
     used = [rows[key] for entry in table.entries for key in entry.keys if key in rows]
     return (
         environment()
@@ -49,7 +53,7 @@ def render(table: Table, rows: Mapping[str, Row], *, command: str = "") -> str:
     )
 
 
-def _section(table: Table, places: Mapping[Place, Entry], clean: str) -> dict[str, Any]:
+def _section(table: Table, places: Mapping[Place, Entry], clean: str, rows: Mapping[str, Row]) -> dict[str, Any]:
     """What is shown of one kind and number of clean samples."""
     summaries = [summary for summary in table.summaries if summary.clean == clean]
     costs = {s.defense: _mean_cost(places, clean, s.defense) for s in summaries}
@@ -64,6 +68,10 @@ def _section(table: Table, places: Mapping[Place, Entry], clean: str) -> dict[st
         "lines": [line for line in lines if any(line["entries"])],
         "left": _trade(summaries, "lost", "asr", "accuracy lost, points", "ASR left, %"),
         "price": _price(summaries, costs),
+        "bars": _bars(summaries),
+        "strips": _strips(places, clean),
+        "clouds": _clouds(places, clean, rows),
+        "sensitivities": [found for found in table.sensitivities if found.clean == clean],
     }
 
 
@@ -83,6 +91,33 @@ def _price(summaries: list[Any], costs: Mapping[str, Mapping[str, float]]) -> An
         if s.defense != VICTIM and "der" in s.figures and costs[s.defense]
     }
     return both_widths(figures.trade, points, "seconds for a purification", "DER") if points else None
+
+
+def _bars(summaries: list[Any]) -> Any:
+    """What is left by each defense, for tables of many that stand close together."""
+    left = {s.defense: s.figures["asr"] for s in summaries if "asr" in s.figures}
+    return both_widths(figures.bars, left, "ASR left, %") if len(left) > FEW else None
+
+
+def _strips(places: Mapping[Place, Entry], clean: str) -> Any:
+    """The masks of each defense that has some, over all victims."""
+    found: dict[str, list[tuple[float, ...]]] = {}
+    for place, entry in places.items():
+        if place.clean == clean and entry.masks:
+            found.setdefault(place.defense, []).append(entry.masks)
+    shares = {name: [mean(bins) for bins in zip(*masks, strict=True)] for name, masks in found.items()}
+    return both_widths(figures.strips, shares) if shares else None
+
+
+def _clouds(places: Mapping[Place, Entry], clean: str, rows: Mapping[str, Row]) -> list[tuple[str, Any]]:
+    """The maps of the first row of each entry that has some."""
+    found = []
+    for place, entry in places.items():
+        charted = [rows[key] for key in entry.keys if "charts" in rows[key].result] if place.clean == clean else []
+        if charted:
+            name, target = f"{place.victim}, {place.defense}", charted[0].spec["victim"]["target"]
+            found.append((name, both_widths(figures.clouds, name, charted[0].result["charts"], target)))
+    return found
 
 
 def _mean_cost(places: Mapping[Place, Entry], clean: str, defense: str) -> dict[str, float]:
