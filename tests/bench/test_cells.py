@@ -28,6 +28,8 @@ def test_the_name_that_is_shown_is_no_part_of_a_key():
         {"victim": replace(VICTIM, target=3)},
         {"victim": replace(VICTIM, attack_settings={"size": 9})},
         {"victim": replace(VICTIM, recipe={"epochs": 9})},
+        {"victim": replace(VICTIM, start="resnet50.pth")},
+        {"charted": True},
     ],
     ids=str,
 )

@@ -20,9 +20,10 @@ class VictimSpec:
     """A network to train under attack; `attack` None is a benign one.
 
     `kept` samples of the training set are the defender's (`detrojan.data.samples.dealt`; with `in_turns` False simply
-    the first ones). `recipe` changes single settings of the scale's recipe. `architecture_settings` win over the
-    scale's width. `shown` is the name that the tables show, and no part of the key. The other fields are those of
-    `detrojan.train`.
+    the first ones). `start` is the name of a weights file that the training starts from, below `weights` in the folder
+    of the data sets; the name stands for its content. `recipe` changes single settings of the scale's recipe.
+    `architecture_settings` win over the scale's width. `shown` is the name that the tables show, and no part of the
+    key. The other fields are those of `detrojan.train`.
     """
 
     task: str = "image"
@@ -40,6 +41,7 @@ class VictimSpec:
     kept: int = 5000
     in_turns: bool = True
     preprocessing: str | None = None
+    start: str = ""
     shown: str = ""
     seed: int = 0
 
@@ -56,6 +58,8 @@ class VictimSpec:
     def key(self) -> str:
         """What tells this victim from all others: its settings, its scale's, and the code of its attack."""
         method, spec = self.method(), {k: v for k, v in asdict(self).items() if k != "shown"}
+        if not self.start:  # a field of later date: victims without it keep their keys
+            del spec["start"]
         return _key("victim", spec, asdict(Scale.named(self.scale)), None if method is None else code_version(method))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from detrojan import architectures, checkpoint
 from detrojan.bench.cells import Cell, VictimSpec
 from detrojan.bench.clean import draw
-from detrojan.data.load import load
+from detrojan.data.load import data_root, load
 from detrojan.data.preprocessing import PRESETS, Preprocessing
 from detrojan.data.samples import Samples, dealt
 from detrojan.data.splits import Split
@@ -62,6 +62,7 @@ def make_victim(spec: VictimSpec, folder: Path, device: str = "auto") -> Documen
         device=device,
         seed=spec.seed,
         state=state,
+        start=data_root() / "weights" / spec.start if spec.start else None,
         **_settings(spec),
     )
     victim.save(weights, force=True)

@@ -1,0 +1,49 @@
+"""What a worker does with one victim and one cell, on digits."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benching import CELL, VICTIM
+from detrojan import checkpoint
+from detrojan.bench.working import make_victim, run_cell, weights_of
+from detrojan.errors import BadFile
+from detrojan.models.small_cnn import small_cnn
+
+SMALL = replace(
+    VICTIM,
+    architecture="detrojan:small_cnn",
+    architecture_settings={"width": 4, "in_channels": 1},
+    recipe={"epochs": 1, "small": 0.0, "flip": False, "learning_rate": 0.0},
+    start="first.safetensors",
+)
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """A network in the folder of the data, as `resnet50-0676ba61.pth` would be."""
+    monkeypatch.setenv("DETROJAN_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "weights").mkdir(parents=True)
+    torch.manual_seed(7)
+    network = small_cnn(10, 1, 4)
+    checkpoint.save(tmp_path / "data" / "weights" / "first.safetensors", network)
+    return network
+
+
+def test_a_victim_starts_from_the_weights_that_are_named(start, tmp_path):
+    make_victim(SMALL, tmp_path / "v")
+    found = checkpoint.load_into(small_cnn(10, 1, 4), checkpoint.read(weights_of(SMALL, tmp_path / "v")))
+    assert torch.equal(found.head.weight, start.head.weight)
+    with pytest.raises(BadFile, match=r"other\.safetensors"):
+        make_victim(replace(SMALL, start="other.safetensors"), tmp_path / "v")
+
+
+def test_a_row_holds_masks_and_maps_where_they_are_asked_for(start, tmp_path):
+    make_victim(SMALL, tmp_path / "v")
+    plain, charted = (run_cell(replace(CELL, victim=SMALL, charted=asked), tmp_path / "v") for asked in (False, True))
+    assert sum(plain["masks"]) == sum(charted["masks"]) > 0
+    assert "charts" not in plain
+    charts = charted["charts"]
+    assert len(charts["before"]) == len(charts["after"]) == len(charts["labels"])
+    assert charts["triggered"] == 100
