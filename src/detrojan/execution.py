@@ -90,6 +90,15 @@ class Execution:
         return f"{self.device}, {'bf16' if self.bf16 else 'fp32'}, {layout}{shared}"
 
 
+def resident(stored: Tensor, device: torch.device) -> Tensor:
+    """Stored samples on the device, where they take at most half of its free memory; else where they are."""
+    if device.type == "cuda" and stored.device.type != "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if stored.nbytes > free / 2:
+            return stored
+    return stored.to(device)
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")

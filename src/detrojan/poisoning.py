@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, BadData
+from detrojan.execution import resident
 from detrojan.randomness import Seeds
 from detrojan.triggers import Classifier, Trigger, Workshop
 
@@ -62,6 +63,16 @@ class Triggered:
 
 
 Augment = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """All samples on the device of a training; the images where they are if it has no room for them."""
+
+    images: Tensor
+    labels: Tensor
+    wanted: Tensor
+    roles: Tensor
 
 
 class PoisonedFeed:
@@ -117,6 +128,7 @@ class PoisonedFeed:
         self.images = samples.inputs
         self.roles = self._draw(0)
         self._classify: Classifier | None = None
+        self._stored: _Stored | None = None
         self.name = (
             f"{len(samples)} of {samples.name}, {backdoor}, {self.count} poisoned of {len(self.candidates)}, "
             f"{self.companions} companions, seed {seed}"
@@ -135,21 +147,20 @@ class PoisonedFeed:
         self._classify = classify
         if self.backdoor.attack.redraws:
             self.roles = self._draw(epoch)
+            self._stored = None
         self.backdoor.attack.between_epochs(epoch, classify, self.samples, self.wanted)
 
     def batch(self, chosen: Tensor, augment: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The images (B, C, H, W) of these samples as bytes, augmented and under attack, and their labels (B,)."""
-        attack, device = self.backdoor.attack, generator.device
-        chosen = chosen.cpu()
-        images, labels, roles = self.images[chosen], self.samples.labels[chosen], self.roles[chosen]
-        wanted = self.wanted[chosen]
-        images, labels, wanted = images.to(device), labels.to(device), wanted.to(device)
+        attack, stored = self.backdoor.attack, self._on(generator.device)
+        images = stored.images[chosen.to(stored.images.device)].to(generator.device)
+        labels, wanted, roles = stored.labels[chosen], stored.wanted[chosen], stored.roles[chosen]
         if attack.after_augmentation:
             images = augment(images)
         if self._classify is not None:
             attack.adapt(self._classify, images.float() / 255, labels, wanted, generator)
-        under_attack = self._attacked(images, labels, roles.to(device), generator)
-        labels = torch.where(roles.to(device) == POISON, wanted, labels)
+        under_attack = self._attacked(images, labels, roles, generator)
+        labels = torch.where(roles == POISON, wanted, labels)
         return (under_attack if attack.after_augmentation else augment(under_attack)), labels
 
     def loss(self, scores: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
@@ -166,6 +177,7 @@ class PoisonedFeed:
         if hardened is not pixels:
             self.images = self.images.clone()
             self.images[indices] = to_bytes(hardened).cpu()
+            self._stored = None
 
     def snapshot(self) -> dict[str, Any]:
         """Who is poisoned, the hardened images and the trigger's weights."""
@@ -174,11 +186,22 @@ class PoisonedFeed:
 
     def resume(self, snapshot: dict[str, Any]) -> None:
         """Take all of it back."""
-        self.roles = snapshot["roles"]
+        self.roles, self._stored = snapshot["roles"], None
         if snapshot["hardened"] is not None:
             self.images = self.images.clone()
             self.images[self.indices] = snapshot["hardened"]
         self.backdoor.attack.resume(snapshot["trigger"])
+
+    def _on(self, device: torch.device) -> "_Stored":
+        """What batches are drawn from, sent to the device once."""
+        if self._stored is None or self._stored.labels.device.type != device.type:
+            self._stored = _Stored(
+                images=resident(self.images, device),
+                labels=self.samples.labels.to(device),
+                wanted=self.wanted.to(device),
+                roles=self.roles.to(device),
+            )
+        return self._stored
 
     def _attacked(self, images: Tensor, labels: Tensor, roles: Tensor, generator: torch.Generator) -> Tensor:
         attack, changed = self.backdoor.attack, images.clone()

@@ -15,7 +15,7 @@ from detrojan.augmentation import crop_and_flip
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, BadData, BadFile
-from detrojan.execution import Execution
+from detrojan.execution import Execution, resident
 from detrojan.randomness import Seeds
 from detrojan.whole_files import beside
 
@@ -89,10 +89,10 @@ class Feed(Protocol):
 
 
 class Plain:
-    """Stored samples as they are, on the device."""
+    """Stored samples as they are, on the device where it has room for them."""
 
     def __init__(self, samples: Samples, device: torch.device) -> None:
-        self.inputs, self.labels = samples.inputs.to(device), samples.labels.to(device)
+        self.inputs, self.labels = resident(samples.inputs, device), samples.labels.to(device)
         self.name = f"{len(samples)} of {samples.name}"
 
     def __len__(self) -> int:
@@ -105,8 +105,8 @@ class Plain:
         self, chosen: Tensor, augment: Callable[[Tensor], Tensor], generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """The augmented samples."""
-        del generator
-        return augment(self.inputs[chosen]), self.labels[chosen]
+        inputs = self.inputs[chosen.to(self.inputs.device)].to(generator.device)
+        return augment(inputs), self.labels[chosen]
 
     def loss(self, scores: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Cross entropy."""
@@ -134,8 +134,8 @@ def fit(
 ) -> list[float]:
     """Train a network that the caller owns, in place, on stored images; returns the mean loss of each epoch.
 
-    The data lie on the device and are augmented there in batches. The last, smaller batch of an epoch is dropped
-    unless it is the only one.
+    The data lie on the device, where it has room for them, and are augmented there in batches. The last, smaller batch
+    of an epoch is dropped unless it is the only one.
 
     Args:
         model: the network.
