@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 
 import together
 from detrojan import checkpoint, parallel
-from detrojan.defenses import DEFENSES
 from detrojan.models.small_cnn import small_cnn
 
 
@@ -35,12 +34,19 @@ def by_one():
     return together.work(distributed=False)
 
 
-@pytest.mark.parametrize("name", ["train", *DEFENSES])
+@pytest.mark.parametrize(
+    "name", [f"{name}{shards}" for name in ("train", *together.methods()) for shards in ("", ", shards")]
+)
 def test_two_processes_come_to_the_network_of_one(by_one, by_two, name):
     keys = [key for key in by_one if key.startswith(f"{name} ")]
-    assert len(keys) == 21
+    assert len(keys) == 21  # all tensors of the network
     for key in keys:
         torch.testing.assert_close(by_two[key], by_one[key], rtol=2e-3, atol=2e-4)
+
+
+def test_a_shard_is_half_of_the_network(by_two):
+    whole = sum(parameter.numel() for parameter in together.network().parameters())
+    assert 0.4 * whole < int(by_two["held here"]) < 0.6 * whole
 
 
 def test_a_process_alone_joins_nobody(monkeypatch):
@@ -50,16 +56,21 @@ def test_a_process_alone_joins_nobody(monkeypatch):
     assert parallel.leads()
 
 
-def test_the_command_line_under_torchrun_writes_once(tmp_path):
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [((), "2 processes"), (("--sharded",), "2 processes with a shard each")],
+    ids=["copies", "shards"],
+)
+def test_the_command_line_under_torchrun_writes_once(tmp_path, extra, told):
     torch.manual_seed(0)
     checkpoint.save(tmp_path / "suspect.safetensors", small_cnn(10, 1, 4))
     options = ("--arch", "detrojan:small_cnn", "--arch-arg", "num_classes=10", "in_channels=1", "width=4")
     out = tmp_path / "purified.safetensors"
     ran = torchrun(
         *("-m", "detrojan", "purify", tmp_path / "suspect.safetensors", "--clean", "digits", "--first", 100),
-        *(*options, "--method", "neuron_masks", "--set", "steps=3", "--tolerance", 1, "-o", out, "--json"),
+        *(*options, "--method", "neuron_masks", "--set", "steps=3", "--tolerance", 1, "-o", out, "--json", *extra),
     )
     assert ran.returncode == 0, ran.stderr
-    assert "2 processes" in json.loads(ran.stdout)["execution"]
+    assert json.loads(ran.stdout)["execution"].endswith(told)
     assert out.is_file()
     assert [path.name for path in sorted(Path(tmp_path).iterdir())] == ["purified.safetensors", "suspect.safetensors"]

@@ -6,6 +6,7 @@ torchrun --nproc-per-node 2 tests/together.py results.safetensors
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -29,15 +30,11 @@ def clean() -> Samples:
 
 
 def network() -> nn.Module:
-    """Norms of the batch, with and without weights of their own."""
+    """Blocks, and norms of the batch with and without weights of their own."""
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.BatchNorm2d(8, affine=True),
-        nn.ReLU(),
+        nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(8, 6),
@@ -47,23 +44,37 @@ def network() -> nn.Module:
     )
 
 
+def methods() -> dict[str, dict[str, Any]]:
+    """Every defense with few steps, and one that tunes the weights."""
+    quick = {name: {f.name for f in fields(DEFENSES[name])} & QUICK.keys() for name in DEFENSES}
+    found: dict[str, dict[str, Any]] = {name: {key: QUICK[key] for key in known} for name, known in quick.items()}
+    return found | {"nft, weights": {**QUICK, "tune": "weights"}}
+
+
 def work(*, distributed: bool) -> dict[str, Tensor]:
     """The weights after each of the works, by its name and theirs."""
     samples, found = clean(), {}
     alike = {"device": "cpu", "precision": "fp32", "distributed": distributed}
     recipe = Recipe(epochs=3, batch=16, learning_rate=0.1)
-    victim = train(network(), samples, attack="badnets", poison_rate=0.2, recipe=recipe, **alike).model
-    found |= {f"train {key}": value for key, value in victim.state_dict().items()}
-    for name in DEFENSES:
-        known = {field.name for field in fields(DEFENSES[name])}
-        method = DEFENSES.build(name, **{key: value for key, value in QUICK.items() if key in known})
-        result = purify(victim, samples, method=method, tolerance=1.0, **alike)
-        found |= {f"{name} {key}": value for key, value in result.model.state_dict().items()}
+    for shards in (True, False):
+        how = alike | ({"distributed": "shards"} if distributed and shards else {})
+        victim = train(network(), samples, attack="badnets", poison_rate=0.2, recipe=recipe, **how).model
+        title = "train, shards" if shards else "train"
+        found |= {f"{title} {key}": value for key, value in victim.state_dict().items()}
+    for name, settings in methods().items():
+        method = DEFENSES.build(name.partition(",")[0], **settings)
+        for shards in (False, True):
+            how = alike | ({"distributed": "shards"} if distributed and shards else {})
+            result = purify(victim, samples, method=method, tolerance=1.0, **how)
+            title = f"{name}, shards" if shards else name
+            found |= {f"{title} {key}": value for key, value in result.model.state_dict().items()}
     return {key: value.clone() for key, value in found.items()}
 
 
 if __name__ == "__main__":
     parallel.join()
     weights = work(distributed=True)
+    divided = parallel.shard(network(), torch.device("cpu"))
+    weights["held here"] = torch.tensor([sum(p.to_local().numel() for p in divided.parameters())])
     if parallel.leads():
         save_file(weights, Path(sys.argv[1]))

@@ -4,6 +4,7 @@ The choice depends on the hardware and the network alone, never on a timing, so 
 result bit by bit on one machine.
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,28 +17,36 @@ from detrojan import parallel
 from detrojan.errors import BadArgument
 
 Precision = Literal["auto", "fp32", "bf16"]
+Distributed = Literal[False, True, "shards"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
     """A device, whether matrix products run in bfloat16, and whether images lie channels-last in memory.
 
-    `processes` work on one network, each on its share of every batch (see `detrojan.parallel`).
+    `processes` work on one network, each on its share of every batch, and with `sharded` each with its share of the
+    parameters (see `detrojan.parallel`).
     """
 
     device: torch.device
     bf16: bool
     channels_last: bool
     processes: int = 1
+    sharded: bool = False
 
     @classmethod
     def choose(
-        cls, model: nn.Module, device: str = "auto", precision: Precision = "auto", *, distributed: bool = False
+        cls,
+        model: nn.Module,
+        device: str = "auto",
+        precision: Precision = "auto",
+        *,
+        distributed: Distributed = False,
     ) -> "Execution":
         """Pick for this network and machine; bf16 only where the processor has instructions for it.
 
-        With `distributed`, all processes of torch's default group work on this network; without it, or without a group,
-        this process works alone.
+        With `distributed`, all processes of torch's default group work on this network, each with a copy, or with
+        `shards` of it; without it, or without a group, this process works alone.
 
         Raises:
             BadArgument: the device is not there.
@@ -51,14 +60,23 @@ class Execution:
             bf16=bf16,
             channels_last=has_conv2d,
             processes=parallel.processes() if distributed else 1,
+            sharded=distributed == "shards" and parallel.processes() > 1,
         )
 
     def place(self, module: nn.Module) -> nn.Module:
-        """Move a network that we own to the device, its convolution weights channels-last where that pays."""
+        """Move a network that we own to the device, its convolution weights channels-last where that pays.
+
+        A sharded network is divided in place, and cannot be copied any more.
+        """
+        layout = torch.contiguous_format if self.sharded else torch.channels_last  # shards are cut from contiguous ones
         if self.channels_last:
             for convolution in (m for m in module.modules() if isinstance(m, nn.Conv2d)):
-                convolution.to(memory_format=torch.channels_last)
-        return module.to(self.device)
+                convolution.to(memory_format=layout)
+        return parallel.shard(module, self.device) if self.sharded else module.to(self.device)
+
+    def placed(self, model: nn.Module) -> nn.Module:
+        """A network that we may only read, where it runs: itself, or a sharded copy of one that lies here whole."""
+        return self.place(copy.deepcopy(model)) if self.sharded and not parallel.sharded(model) else model
 
     def send(self, inputs: Tensor) -> Tensor:
         """Move a batch to the device in the memory format that its network wants."""
@@ -67,11 +85,21 @@ class Execution:
             inputs.contiguous(memory_format=torch.channels_last) if self.channels_last and inputs.ndim == 4 else inputs
         )
 
+    def give_back(self, network: nn.Module, model: nn.Module) -> None:
+        """Write the weights of a sharded network into the whole one that it was copied from."""
+        if self.sharded:
+            model.load_state_dict(parallel.gathered(network))
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run the block in the chosen precision."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             yield
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether this process writes down how far a training has come: the first, where it has the whole network."""
+        return not self.sharded and (self.processes == 1 or parallel.leads())
 
     def run(self, network: nn.Module, inputs: Tensor) -> Any:
         """The network's outputs on a batch of prepared inputs, in the chosen precision."""
@@ -86,7 +114,8 @@ class Execution:
 
     def __str__(self) -> str:
         layout = "channels-last" if self.channels_last else "contiguous"
-        shared = f", {self.processes} processes" if self.processes > 1 else ""
+        with_shards = " with a shard each" if self.sharded else ""
+        shared = f", {self.processes} processes{with_shards}" if self.processes > 1 else ""
         return f"{self.device}, {'bf16' if self.bf16 else 'fp32'}, {layout}{shared}"
 
 

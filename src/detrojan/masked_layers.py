@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from detrojan.sites import Site
 
@@ -34,8 +35,9 @@ class Attached:
         return [self.factors[self.first + index] for index in range(len(self.site.masks))]
 
     def scaled(self, name: str) -> Tensor:
-        """A tensor of the layer times its factors."""
-        return self.site.tensors[name].scale(_raw(self, name), self.own())
+        """A tensor of the layer times its factors; a shard as it is, which FSDP asks for and no layer computes with."""
+        tensor = _raw(self, name)
+        return tensor if isinstance(tensor, DTensor) else self.site.tensors[name].scale(tensor, self.own())
 
     def enter(self) -> None:
         """Prepare what the layer reads while it runs: raw tensors where its output is scaled instead."""

@@ -4,8 +4,9 @@ The masked network is a frozen copy of the victim; only the factors are trainabl
 `placement`, what a layer can carry in `sites`, and how a layer computes with factors in `masked_layers`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.masked_layers import attach, detach
+from detrojan.parallel import sharded
 from detrojan.placement import Placement, Predicate, find_sites
 from detrojan.sites import Site, duplicate
 from detrojan.wrappers import unwrap
@@ -32,6 +34,16 @@ class MaskSummary:
     pruned: float
     intact: float
     mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """How masks were made, and of which victim; a copy of the masks does not copy the victim."""
+
+    again: Callable[[], "Masks"]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Made":
+        return self
 
 
 class Masks(nn.Module):
@@ -75,6 +87,7 @@ class Masks(nn.Module):
         if statistics not in ("batch", "frozen"):
             raise BadArgument(f"statistics must be 'batch' or 'frozen', got {statistics!r}")
         victim, self._rewrap = unwrap(model)
+        self._made = _Made(partial(Masks, model, placement, statistics=statistics, dropout=dropout, where=where))
         _check(victim)
         self._modes = {name: module.training for name, module in victim.named_modules()}
         self._trainable = {name for name, parameter in victim.named_parameters() if parameter.requires_grad}
@@ -129,7 +142,7 @@ class Masks(nn.Module):
         Class, keys, their order, dtypes, trainable flags and modes are the victim's; batch norms keep the statistics
         that tuning gave them. In eval mode its outputs are the masked network's.
         """
-        network = duplicate(self).get_submodule("network")
+        network = (self._again() if sharded(self) else duplicate(self)).get_submodule("network")
         detach(network)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name in self._trainable)
@@ -153,6 +166,15 @@ class Masks(nn.Module):
             )
             for name, factor in self.state().items()
         )
+
+    @torch.no_grad()
+    def _again(self) -> "Masks":
+        """The same masks on another copy of the victim: a sharded network cannot be copied itself."""
+        twin = self._made.again()
+        theirs = dict(twin.network.named_buffers()) | dict(twin.factors.named_parameters())
+        for name, value in (*self.network.named_buffers(), *self.factors.named_parameters()):
+            theirs[name].copy_(value)
+        return twin
 
     def _attach(self, site: Site) -> None:
         device, first = site.stored()[0].device, len(self.factors)

@@ -14,11 +14,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from detrojan.errors import BadArgument
+
+FEW = 0.05
+"""The share of all parameters up to which trainable ones among frozen ones stay whole."""
 
 
 def processes() -> int:
@@ -49,6 +55,45 @@ def join() -> None:
         raise BadArgument(f"the processes of torchrun did not meet ({error}); start all of them by torchrun") from error
 
 
+def shard(network: nn.Module, device: torch.device) -> nn.Module:
+    """Divide a network's parameters among the processes, in place: FSDP2, block by block, so that none holds it whole.
+
+    Blocks are the members of lists and sequences that have layers of their own. Where all but a few parameters are
+    frozen, those few (masks) stay whole. A sharded network cannot be copied; `gathered` reads it.
+    """
+    mesh = init_device_mesh(device.type, (processes(),))
+    parameters = list(network.parameters())
+    few = {parameter for parameter in parameters if parameter.requires_grad}
+    if sum(p.numel() for p in few) > FEW * sum(p.numel() for p in parameters):
+        few = set()
+    blocks = [
+        member
+        for module in network.modules()
+        if isinstance(module, nn.ModuleList | nn.Sequential)
+        for member in module
+        if next(member.children(), None) is not None
+    ]
+    for block in (*reversed(blocks), network):
+        fully_shard(block, mesh=mesh, ignored_params=few)  # moves what it shards, and the buffers, to the device
+    for parameter in few:
+        parameter.data = parameter.data.to(device)
+    return network
+
+
+def sharded(network: nn.Module) -> bool:
+    """Whether parts of the network lie with other processes."""
+    return any(isinstance(parameter, DTensor) for parameter in network.parameters())
+
+
+def gathered(network: nn.Module) -> dict[str, Tensor]:
+    """The state dict, whole, in the processor's memory; all processes must ask."""
+    with torch.no_grad():
+        return {
+            name: (value.full_tensor() if isinstance(value, DTensor) else value).cpu()
+            for name, value in network.state_dict().items()
+        }
+
+
 def run(network: nn.Module, inputs: Tensor) -> Any:
     """The network's outputs on a whole batch (B, ...), of which this process computes its share.
 
@@ -68,7 +113,7 @@ def run(network: nn.Module, inputs: Tensor) -> Any:
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Give every process the mean of all processes' gradients."""
     for parameter in parameters:
-        if parameter.grad is not None:
+        if parameter.grad is not None and not isinstance(parameter, DTensor):  # FSDP has averaged its own
             distributed.all_reduce(parameter.grad)
             parameter.grad /= processes()
 

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detrojan import checkpoint
+from detrojan import checkpoint, parallel
 from detrojan.data.gather import gather
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples, split
 from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, BadWeights, DetrojanError
-from detrojan.execution import Execution, Precision
+from detrojan.execution import Distributed, Execution, Precision
 from detrojan.intervals import Estimate, paired_loss, proportion
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS
@@ -93,7 +93,7 @@ def purify(
     preprocessing: Preprocessing | None = None,
     device: str = "auto",
     precision: Precision = "auto",
-    distributed: bool = False,
+    distributed: Distributed = False,
     seed: int = 0,
     held_out: float = HELD_OUT,
     tolerance: float = 0.1,
@@ -111,7 +111,8 @@ def purify(
         device: `auto`, `cpu`, `cuda`, ...
         precision: `auto` runs in bfloat16 where the processor has instructions for it.
         distributed: all processes of torch's default group (`torchrun`) purify this one network, each with its share
-            of every batch; each of them returns the result.
+            of every batch; each of them returns the result. With `"shards"` each holds only its share of the parameters
+            on its device while it works (FSDP2), for networks that fit none.
         seed: the same seed gives the same result, bit by bit, on one machine.
         held_out: the share of the clean samples that is kept aside to judge. Where this would be fewer than 20
             samples, or leave a class without one to tune on, nothing is held back and the verdict says it is weak.
@@ -134,14 +135,16 @@ def purify(
         on_step=on_step,
     )
     tuned, judged = _divide(samples, held_out, seed)
-    victim = context.execution.place(copy.deepcopy(model))
-    scores_before = _first_look(victim, samples, context)
+    victim = copy.deepcopy(model)
+    if not context.execution.sharded:  # shards cannot be copied, as methods do
+        context.execution.place(victim)
+    scores_before = _first_look(context.execution.placed(victim), samples, context)
     meter = context.meter.start()
     try:
         outcome = defense(victim, samples.subset(tuned), context)
         cost = meter.cost()
         purified = _like(model, outcome.model)
-        scores_after = context.predict(outcome.model, samples.subset(judged))
+        scores_after = context.predict(context.execution.placed(outcome.model), samples.subset(judged))
         verdict = _judge(scores_before[judged], scores_after, samples.subset(judged), tolerance, weak=tuned is judged)
     except Diverged as failure:
         outcome, cost, purified = Tuned(model=victim, masks={}, losses=()), meter.cost(), None
@@ -199,7 +202,7 @@ def _first_look(victim: nn.Module, samples: Samples, context: Context) -> Tensor
 def _like(model: nn.Module, purified: nn.Module) -> nn.Module:
     """The purified weights in a copy of the victim, so that class, device, dtypes, layout and modes are its own."""
     twin = copy.deepcopy(model)
-    twin.load_state_dict(purified.state_dict())
+    twin.load_state_dict(parallel.gathered(purified) if parallel.sharded(purified) else purified.state_dict())
     return twin
 
 

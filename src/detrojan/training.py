@@ -1,5 +1,6 @@
 """The one training loop: victims, surrogates, teachers and fine-tuning all use it."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import ceil
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detrojan import parallel
 from detrojan.augmentation import crop_and_flip
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
@@ -147,7 +147,8 @@ def fit(
         on_step: called after every step.
         stage: what `on_step` is told is being done.
         state: a file that is written after each epoch. Where it exists already, training goes on from it, and ends
-            with the same network as without the interruption. The caller removes it when all is done.
+            with the same network as without the interruption. The caller removes it when all is done. A sharded
+            training (FSDP2) keeps none.
 
     Raises:
         BadData: fewer than two samples.
@@ -161,9 +162,9 @@ def fit(
     generator = seeds.generator("batches", execution.device)
     per_epoch = max(1, len(feed) // recipe.batch)
     total = recipe.epochs * per_epoch
-    execution.place(model).train()
+    network = execution.place(copy.deepcopy(model) if execution.sharded else model).train()
     optimizer = torch.optim.SGD(
-        model.parameters(),
+        network.parameters(),
         recipe.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
@@ -172,13 +173,13 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step, total, recipe.warmup))
     run = _Run(
         name=f"{_shape(model)} on {feed.name} by {recipe}, {preprocessing}, {execution}, seed {seed}",
-        model=model,
+        model=network,
         feed=feed,
         optimizer=optimizer,
         schedule=schedule,
         generator=generator,
     )
-    classify = classifier(model, preprocessing, execution)
+    classify = classifier(network, preprocessing, execution)
 
     def augment(images: Tensor) -> Tensor:
         return crop_and_flip(images, generator, padding=recipe.padding, flip=recipe.flip)
@@ -194,7 +195,7 @@ def fit(
                 inputs = preprocessing(images)
                 if epoch < recipe.small * recipe.epochs:
                     inputs = F.interpolate(inputs, scale_factor=0.75, mode="bilinear", antialias=True)
-                outputs = execution.run(model, inputs).float()
+                outputs = execution.run(network, inputs).float()
                 loss = feed.loss(outputs, labels, label_smoothing=recipe.label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()
@@ -209,8 +210,9 @@ def fit(
                 raise BadArgument(
                     f"training diverged in epoch {epoch + 1}; use a lower learning rate than {recipe.learning_rate}"
                 )
-            if state is not None and (execution.processes == 1 or parallel.leads()):
+            if state is not None and execution.keeps_state:
                 run.write(state)
+    execution.give_back(network, model)
     model.eval()
     return run.losses
 

@@ -15,7 +15,7 @@ from detrojan.attacks import ATTACKS
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, BadFile
-from detrojan.execution import Execution, Precision
+from detrojan.execution import Distributed, Execution, Precision
 from detrojan.models.preact_resnet import preact_resnet18
 from detrojan.poisoning import Backdoor, PoisonedFeed, Pool
 from detrojan.poisoning import Mapping as LabelMapping
@@ -69,7 +69,7 @@ def train(
     recipe: Recipe | None = None,
     device: str = "auto",
     precision: Precision = "auto",
-    distributed: bool = False,
+    distributed: Distributed = False,
     seed: int = 0,
     on_step: OnStep | None = None,
     state: Path | None = None,
@@ -275,7 +275,8 @@ def _workshop(
 @torch.no_grad()
 def _check_outputs(model: nn.Module, data: Samples, preprocessing: Preprocessing, execution: Execution) -> None:
     """Refuse a network that has not a score for each class, before anything is trained."""
-    scores = classifier(execution.place(model), preprocessing, execution)(data.inputs[:1].to(execution.device))
+    network = execution.placed(model) if execution.sharded else execution.place(model)
+    scores = classifier(network, preprocessing, execution)(data.inputs[:1].to(execution.device))
     if scores.shape[1] < data.num_classes:
         raise BadArgument(
             f"{data.name} has {data.num_classes} classes and the network {scores.shape[1]} scores; set num_classes="

@@ -1,7 +1,7 @@
 """From options to what the package's calls take: a network, samples, preprocessing, a backdoor, a bench's rows."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from detrojan.cli.options import Bench, Images, Network, Split, Trigger
 from detrojan.errors import BadArgument, BadFile
@@ -70,12 +70,16 @@ def without_first(found: "Samples", kept: int) -> "Samples":
     return dealt(found, kept)[1]
 
 
-def together() -> bool:
+def together(*, sharded: bool = False) -> 'Literal[False, True, "shards"]':
     """Under `torchrun`: meet the other processes, to work on one network with them."""
     from detrojan import parallel
 
     parallel.join()
-    return parallel.processes() > 1
+    if parallel.processes() == 1:
+        if sharded:
+            raise BadArgument("--sharded divides a network among processes; start them by torchrun")
+        return False
+    return "shards" if sharded else True
 
 
 def configured(registry: Any, name: str, pairs: tuple[str, ...], *, flag: str) -> Any:

@@ -66,7 +66,7 @@ class ShrinkDistil:
             Unsupported: the network has nothing that can carry such a mask.
             Diverged: the loss became NaN or infinite.
         """
-        teacher = model.eval()
+        teacher = context.execution.placed(model).eval()
         masks = Masks(model, self.placement, statistics="frozen", dropout=False)
         context.execution.place(masks).train()
         target = self.lost * len(clean) / (len(clean) + self.optimism)

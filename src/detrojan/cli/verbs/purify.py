@@ -42,6 +42,7 @@ def run(
     report: Path | None = None,
     force: Flag = False,
     running: Running = RUNNING,
+    sharded: Flag = False,
 ) -> int:
     """Remove a backdoor from a network with a few clean samples.
 
@@ -67,6 +68,7 @@ def run(
         network: See `Network`.
         images: See `Images`.
         running: See `Running`.
+        sharded: Under torchrun: divide the network among the processes (FSDP2), where no device holds it whole.
     """
     screen = Screen(as_json=running.json)
     outputs.check(out, report, force=force, inputs=(model,))
@@ -75,7 +77,7 @@ def run(
     from detrojan.purification import purify
     from detrojan.tasks import TASKS
 
-    distributed = reading.together()
+    distributed = reading.together(sharded=sharded)
     defense = reading.configured(DEFENSES, method, settings, flag="--set")
     kind = reading.configured(TASKS, task, ("flip=false",) if no_flip else (), flag="--no-flip")
     preprocessing = reading.preprocessing(images)

@@ -63,6 +63,7 @@ def run(
     images: Images = IMAGES,
     force: Flag = False,
     running: Running = RUNNING,
+    sharded: Flag = False,
 ) -> int:
     """Train a network on a poisoned training set, write its weights and a record, and score it on the test set.
 
@@ -87,6 +88,7 @@ def run(
         schedule: See `Schedule`.
         images: See `Images`.
         running: See `Running`.
+        sharded: Under torchrun: divide the network among the processes (FSDP2), where no device holds it whole.
     """
     screen = Screen(as_json=running.json)
     outputs.check(out, out.with_suffix(".json"), out.with_suffix(".trigger.safetensors"), force=force)
@@ -97,7 +99,7 @@ def run(
     from detrojan.scales import SCALES
     from detrojan.victim import train
 
-    distributed = reading.together()
+    distributed = reading.together(sharded=sharded)
     backdoor = None if trigger.attack == "none" else reading.backdoor(trigger, None)
     if backdoor is None and trigger.attack != "none":
         raise BadArgument("--attack is missing; name one of `detrojan list attacks`, or none for a clean network")
