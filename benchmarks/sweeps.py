@@ -60,7 +60,10 @@ def kills() -> dict[str, Any]:
         found = []
         for _ in range(KILLS):
             sweep = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(draw.uniform(0.05, 0.25) * whole)
+            wanted = (found[-1] if found else 0) + draw.randrange(1, CELLS)
+            while len(_figures(Path(folder) / "killed")) < wanted and sweep.poll() is None:
+                time.sleep(0.02)
+            time.sleep(draw.uniform(0, 0.2))
             sweep.kill()
             sweep.wait()
             found.append(len(_figures(Path(folder) / "killed")))

@@ -1,5 +1,6 @@
 """Ray: on this machine, or on the cluster whose address is given."""
 
+import logging
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,7 @@ class Cluster:
         self._ray, self._own = ray, not ray.is_initialized()
         if self._own:
             here = {} if settings.address else {"include_dashboard": False}
-            ray.init(address=settings.address or "local", log_to_driver=False, **here)
+            ray.init(address=settings.address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
         there = ray.cluster_resources()
         asked = {"CPU": settings.cpus, "GPU": settings.gpus}
         room = min(there.get(name, 0) / amount for name, amount in asked.items() if amount)
