@@ -42,13 +42,14 @@ def touch_victim(spec: VictimSpec, folder: Path, device: str) -> dict[str, Any]:
     return {"acc": share(0.9), "asr": share(1.0), "seconds": 1.0}
 
 
-def slow_cell(cell: Cell, folder: Path, device: str) -> dict[str, Any]:
-    """A cell that takes a while, and notes in the folder on which node of a Ray cluster it was begun."""
+def cell_on_a_node(cell: Cell, folder: Path, device: str) -> dict[str, Any]:
+    """A cell that notes on which node of a Ray cluster it was begun, and hangs on the one that is named in a file."""
     import ray
 
+    node = ray.get_runtime_context().get_node_id()
     with (folder / cell.key).open("a") as notes:
-        notes.write(ray.get_runtime_context().get_node_id() + "\n")
-    time.sleep(2.0)
+        notes.write(node + "\n")
+    time.sleep(300 if (folder.parent / "hangs").read_text() == node else 0.2)
     return {"acc": share(0.8), "asr": share(0.1), "cost": {"seconds": 1.0}}
 
 
