@@ -2,9 +2,9 @@
 
     python benchmarks/adopt.py [--grid table1-cifar10] [--seeds 0 1 2] [--store runs/bench]
 
-A victim is taken where its record says what the grid asks for: attack and settings, mapping, rate, recipe, seed and
-data. Its row keeps the commit, the date, the machine and the seconds of its training; its outcomes by sample are
-computed anew and must give the figures of its row.
+A victim is taken where its record says what the grid asks for: data, architecture, attack and settings, mapping, rate,
+recipe and seed. Its row keeps the commit, the date, the machine and the seconds of its training; its outcomes by
+sample are computed anew and must give the figures of its row.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from detrojan.bench import grid as grids
 from detrojan.bench.cells import VictimSpec
 from detrojan.bench.store import Row, Store
 from detrojan.bench.working import score_victim, weights_of
+from detrojan.data.preprocessing import Preprocessing
 from detrojan.scales import Scale
 from detrojan.victim import trigger_file
 
@@ -29,7 +30,14 @@ def same(spec: VictimSpec, record: dict) -> bool:
     """Whether a victim's record says what the grid asks for."""
     method = spec.method()
     return (
-        record["attack"] == spec.attack
+        (spec.data, spec.kept, spec.in_turns, spec.preprocessing) == ("cifar10", 5000, False, None)
+        and record["data"] == "cifar10 train"
+        and record["architecture"] == spec.architecture
+        and tuple(record["sources"]) == spec.sources
+        and record["pool"] == "auto"
+        and record["preprocessing"] == asdict(Preprocessing.named("cifar10"))
+        and spec.poison_rate is None
+        and record["attack"] == spec.attack
         and record["mapping"] == spec.mapping
         and record["target"] == spec.target
         and record["seed"] == spec.seed

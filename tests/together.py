@@ -3,6 +3,7 @@
 torchrun --nproc-per-node 2 tests/together.py results.safetensors
 """
 
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -31,7 +32,7 @@ def clean() -> Samples:
 
 def network() -> nn.Module:
     """Blocks, and norms of the batch with and without weights of their own."""
-    torch.manual_seed(0)
+    torch.manual_seed(int(os.environ.get("RANK", "0")))  # all processes must take the first one's weights
     return nn.Sequential(
         nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
         nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
@@ -72,7 +73,6 @@ def work(*, distributed: bool) -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
-    parallel.join()
     weights = work(distributed=True)
     divided = parallel.shard(network(), torch.device("cpu"))
     weights["held here"] = torch.tensor([sum(p.to_local().numel() for p in divided.parameters())])

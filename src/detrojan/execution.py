@@ -45,12 +45,14 @@ class Execution:
     ) -> "Execution":
         """Pick for this network and machine; bf16 only where the processor has instructions for it.
 
-        With `distributed`, all processes of torch's default group work on this network, each with a copy, or with
-        `shards` of it; without it, or without a group, this process works alone.
+        With `distributed`, all processes that `torchrun` started work on this network, each with a copy, or with
+        `shards` of it; otherwise this process works alone.
 
         Raises:
             BadArgument: the device is not there.
         """
+        if distributed:
+            parallel.join()
         place = _device(device)
         has_conv2d = any(isinstance(m, nn.Conv2d) for m in model.modules())
         half_weights = any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters())
@@ -66,8 +68,11 @@ class Execution:
     def place(self, module: nn.Module) -> nn.Module:
         """Move a network that we own to the device, its convolution weights channels-last where that pays.
 
-        A sharded network is divided in place, and cannot be copied any more.
+        A network that several processes share starts everywhere as in the first one. A sharded network is divided in
+        place, and cannot be copied any more.
         """
+        if self.processes > 1:
+            parallel.agree(module if self.sharded else module.to(self.device))
         layout = torch.contiguous_format if self.sharded else torch.channels_last  # shards are cut from contiguous ones
         if self.channels_last:
             for convolution in (m for m in module.modules() if isinstance(m, nn.Conv2d)):

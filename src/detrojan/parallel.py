@@ -23,9 +23,6 @@ from torch.utils._pytree import tree_map
 
 from detrojan.errors import BadArgument
 
-FEW = 0.05
-"""The share of all parameters up to which trainable ones among frozen ones stay whole."""
-
 
 def processes() -> int:
     """How many processes work on one network: those of the default group, or 1 where there is none."""
@@ -38,18 +35,20 @@ def leads() -> bool:
 
 
 def join() -> None:
-    """Meet the other processes that `torchrun` started; nothing happens where it started none.
+    """Meet the other processes that `torchrun` started; nothing happens where it started none, or they have met.
+
+    Each process gets the GPU of its place on the machine, where there are as many.
 
     Raises:
         BadArgument: the others do not come.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or processes() > 1:
         return
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
-    if backend == "nccl":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if place < gpus:
+        torch.cuda.set_device(place)
     try:
-        distributed.init_process_group(backend)
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
         atexit.register(distributed.destroy_process_group)
     except (ValueError, RuntimeError) as error:
         raise BadArgument(f"the processes of torchrun did not meet ({error}); start all of them by torchrun") from error
@@ -58,14 +57,12 @@ def join() -> None:
 def shard(network: nn.Module, device: torch.device) -> nn.Module:
     """Divide a network's parameters among the processes, in place: FSDP2, block by block, so that none holds it whole.
 
-    Blocks are the members of lists and sequences that have layers of their own. Where all but a few parameters are
-    frozen, those few (masks) stay whole. A sharded network cannot be copied; `gathered` reads it.
+    Blocks are the members of lists and sequences that have layers of their own. Where some parameters are frozen, the
+    others (masks) stay whole. A sharded network cannot be copied; `gathered` reads it.
     """
     mesh = init_device_mesh(device.type, (processes(),))
-    parameters = list(network.parameters())
-    few = {parameter for parameter in parameters if parameter.requires_grad}
-    if sum(p.numel() for p in few) > FEW * sum(p.numel() for p in parameters):
-        few = set()
+    tuned = {parameter for parameter in network.parameters() if parameter.requires_grad}
+    whole = tuned if len(tuned) < len(list(network.parameters())) else set()
     blocks = [
         member
         for module in network.modules()
@@ -74,8 +71,8 @@ def shard(network: nn.Module, device: torch.device) -> nn.Module:
         if next(member.children(), None) is not None
     ]
     for block in (*reversed(blocks), network):
-        fully_shard(block, mesh=mesh, ignored_params=few)  # moves what it shards, and the buffers, to the device
-    for parameter in few:
+        fully_shard(block, mesh=mesh, ignored_params=whole)  # moves what it shards, and the buffers, to the device
+    for parameter in whole:
         parameter.data = parameter.data.to(device)
     return network
 
@@ -107,6 +104,15 @@ def run(network: nn.Module, inputs: Tensor) -> Any:
     with _SharedStatistics():
         outputs = network(inputs.tensor_split(count)[rank])
     return tree_map(lambda part: _Whole.apply(part, sizes) if isinstance(part, Tensor) else part, outputs)
+
+
+@torch.no_grad()
+def agree(network: nn.Module) -> None:
+    """Give every process the first one's weights and buffers."""
+    for value in network.state_dict().values():
+        sent = value.contiguous()
+        distributed.broadcast(sent, 0)
+        value.copy_(sent)
 
 
 @torch.no_grad()

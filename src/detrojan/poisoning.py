@@ -147,7 +147,8 @@ class PoisonedFeed:
         self._classify = classify
         if self.backdoor.attack.redraws:
             self.roles = self._draw(epoch)
-            self._stored = None
+            if self._stored is not None:
+                self._stored = replace(self._stored, roles=self.roles.to(self._stored.roles.device))
         self.backdoor.attack.between_epochs(epoch, classify, self.samples, self.wanted)
 
     def batch(self, chosen: Tensor, augment: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -110,7 +110,7 @@ def purify(
             bytes to [0, 1].
         device: `auto`, `cpu`, `cuda`, ...
         precision: `auto` runs in bfloat16 where the processor has instructions for it.
-        distributed: all processes of torch's default group (`torchrun`) purify this one network, each with its share
+        distributed: all processes that `torchrun` started purify this one network, each with its share
             of every batch; each of them returns the result. With `"shards"` each holds only its share of the parameters
             on its device while it works (FSDP2), for networks that fit none.
         seed: the same seed gives the same result, bit by bit, on one machine.

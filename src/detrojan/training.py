@@ -148,7 +148,7 @@ def fit(
         stage: what `on_step` is told is being done.
         state: a file that is written after each epoch. Where it exists already, training goes on from it, and ends
             with the same network as without the interruption. The caller removes it when all is done. A sharded
-            training (FSDP2) keeps none.
+            training (FSDP2) keeps none; of several processes the first one writes, and all must see the file.
 
     Raises:
         BadData: fewer than two samples.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from detrojan import architectures, checkpoint
+from detrojan import architectures, checkpoint, parallel
 from detrojan.attacks import ATTACKS
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
@@ -93,7 +93,8 @@ def train(
         recipe: the training recipe.
         device: `auto`, `cpu`, `cuda`, ...
         precision: as in `purify`.
-        distributed: as in `purify`; what the attacker prepares is prepared by each process.
+        distributed: as in `purify`. Each process prepares what the attacker does, and all take the first one's trigger;
+            one that goes on learning beside the victim (Dyn, LIRA) may drift apart where a device's sums do.
         seed: draws the weights, the poisoned samples, the batches and the augmentation.
         on_step: called after every step.
         state: see `fit`: a file that an interrupted training goes on from. The caller removes it when the victim is
@@ -108,7 +109,7 @@ def train(
     method = ATTACKS.build(attack) if attack is not None else None
     rate = method.rate if poison_rate is None and method is not None else poison_rate or 0.0
     backdoor, feed = None, None
-    of_surrogate = None if state is None else state.with_name(f"{state.name}.surrogate")
+    of_surrogate = None if state is None or not parallel.leads() else state.with_name(f"{state.name}.surrogate")
     with seeds.seeded("weights"):
         model = architectures.build(architecture, **settings) if isinstance(architecture, str) else architecture
     found = None if start is None else checkpoint.read(start)
@@ -128,6 +129,8 @@ def train(
             learned.to(execution.device)
         if not started:
             feed.harden(workshop)
+        if execution.processes > 1 and isinstance(learned, nn.Module):
+            parallel.agree(learned)
     losses = fit(
         model,
         feed or data,

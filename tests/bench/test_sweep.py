@@ -1,5 +1,6 @@
 """A sweep makes each row once, survives what dies, and tells what fails."""
 
+import threading
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -151,6 +152,36 @@ def test_a_cell_that_hangs_is_done_by_an_idle_worker(told, store, tmp_path, monk
     assert (outcome.made, outcome.failures, len(store)) == (7, {}, 7)
     assert workers.tries.count(wanted[2].key) == 2
     assert len(workers.tries) == 8
+
+
+class Failing(Stuck):
+    """Two workers; the first try of one cell hangs until its second try has failed, and then ends well."""
+
+    def __init__(self, stuck, error):
+        super().__init__(stuck)
+        self.error, self.first = error, None
+
+    def submit(self, job, *arguments):
+        future = super().submit(job, *arguments)
+        if arguments[0].key == self.stuck and self.first is None:
+            self.first, self.work = future, (job, arguments)
+        elif arguments[0].key == self.stuck:
+            future = Future()
+            future.set_exception(self.error)
+            job, arguments = self.work
+            threading.Timer(0.2, lambda: self.first.set_result(job(*arguments))).start()
+        return future
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no memory for two"), WorkerLost("killed")], ids=str)
+def test_the_helper_of_a_late_cell_may_fail(told, store, tmp_path, monkeypatch, error):
+    monkeypatch.setattr(room, "PATIENCE", 0.05)
+    monkeypatch.setattr(stragglers, "PATIENCE", 0.05)
+    wanted = cells(6)
+    workers = Failing(wanted[2].key, error)
+    outcome = sweep(wanted, store, tmp_path / "v", workers)
+    assert (outcome.made, outcome.failures) == (7, {})
+    assert workers.tries.count(wanted[2].key) == 2
 
 
 def test_a_cell_is_late_until_its_worker_is_lost(monkeypatch):

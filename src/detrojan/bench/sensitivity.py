@@ -17,13 +17,14 @@ MOST_ASR_MORE = 0.05
 class Neighbour:
     """A defense with one setting changed, against the same without, on the same victims and seeds.
 
-    `acc` and `asr` are mean differences in [-1, 1] over the attacked victims. The neighbour `stays` where it loses at
-    most 2 points of ACC and leaves at most 5 points more ASR.
+    `acc` and `asr` are mean differences in [-1, 1] over the attacked victims, `keys` the rows behind them. The
+    neighbour `stays` where it loses at most 2 points of ACC and leaves at most 5 points more ASR.
     """
 
     name: str
     acc: Estimate
     asr: Estimate
+    keys: tuple[str, ...]
 
     @property
     def stays(self) -> bool:
@@ -58,7 +59,12 @@ def sensitivities(cells: Sequence[Cell], rows: Mapping[str, Row]) -> tuple[Sensi
             defense=defense,
             clean=clean,
             neighbours=tuple(
-                Neighbour(name=name, acc=_difference(both, "acc"), asr=_difference(both, "asr"))
+                Neighbour(
+                    name=name,
+                    acc=_difference(both, "acc"),
+                    asr=_difference(both, "asr"),
+                    keys=tuple(row.key for row, _ in both),
+                )
                 for name, both in named.items()
             ),
         )

@@ -112,6 +112,7 @@ class _Sweep:
     tries: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
+    doubled: set[str] = field(default_factory=set)
 
     @property
     def ended(self) -> int:
@@ -137,22 +138,26 @@ class _Sweep:
         self.out[self.workers.submit(work, job, self.plan.folder, self.device)] = job
 
     def _double_late_cells(self) -> None:
-        """A cell writes no file, so that two workers can do it; a victim cannot be doubled."""
+        """A cell writes no file, so that two workers can do it, once; a victim cannot be doubled."""
         for cell in self.stragglers.late():
             copies = sum(job.key == cell.key for job in self.out.values())
-            if copies == 1 and len(self.out) < self.workers.count:
+            if copies == 1 and cell.key not in self.doubled and len(self.out) < self.workers.count:
+                self.doubled.add(cell.key)
                 self._hand_out(cell)
 
     def _take(self, job: VictimSpec | Cell, future: "Future[Any]") -> None:
-        """Note an answer; of a cell that two workers did, the first counts."""
+        """Note an answer; of a cell that two workers do, the first that is no failure counts."""
         error = future.exception()
         doubled = any(other.key == job.key for other in self.out.values())
-        if job.key in self.answered or (doubled and isinstance(error, WorkerLost)):
+        if job.key in self.answered:
+            return
+        if isinstance(error, WorkerLost):
+            self.tries[job.key] = self.tries.get(job.key, 0) + 1
+        if error is not None and doubled:
             return
         if isinstance(error, WorkerLost):
             if isinstance(job, Cell):
                 self.stragglers.forget(job)
-            self.tries[job.key] = self.tries.get(job.key, 0) + 1
             if self.tries[job.key] < TRIES:
                 self.ready.insert(0, job)
             else:

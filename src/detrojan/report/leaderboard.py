@@ -37,7 +37,9 @@ def render(table: Table, rows: Mapping[str, Row], *, command: str = "") -> str:
     """The page as text."""
     places = {entry.place: entry for entry in table.entries}
     sections = [_section(table, places, clean, rows) for clean in table.cleans]
-    used = [rows[key] for entry in table.entries for key in entry.keys if key in rows]
+    behind = [entry.keys for entry in table.entries]
+    behind += [neighbour.keys for sensitivity in table.sensitivities for neighbour in sensitivity.neighbours]
+    used = [rows[key] for keys in behind for key in keys if key in rows]
     return (
         environment()
         .get_template("leaderboard.html.j2")
