@@ -68,7 +68,21 @@ def test_the_command_line_under_torchrun_writes_once(tmp_path, extra, told):
     out = tmp_path / "purified.safetensors"
     ran = torchrun(
         *("-m", "detrojan", "purify", tmp_path / "suspect.safetensors", "--clean", "digits", "--first", 100),
-        *(*options, "--method", "neuron_masks", "--set", "steps=3", "--tolerance", 1, "-o", out, "--json", *extra),
+        *(
+            *options,
+            "--method",
+            "neuron_masks",
+            "--set",
+            "steps=3",
+            "--tolerance",
+            1,
+            "-o",
+            out,
+            "--json",
+            *extra,
+            "--device",
+            "cpu",
+        ),
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["execution"].endswith(told)
