@@ -64,25 +64,12 @@ def test_a_process_alone_joins_nobody(monkeypatch):
 def test_the_command_line_under_torchrun_writes_once(tmp_path, extra, told):
     torch.manual_seed(0)
     checkpoint.save(tmp_path / "suspect.safetensors", small_cnn(10, 1, 4))
-    options = ("--arch", "detrojan:small_cnn", "--arch-arg", "num_classes=10", "in_channels=1", "width=4")
+    network = ("--arch", "detrojan:small_cnn", "--arch-arg", "num_classes=10", "in_channels=1", "width=4")
+    method = ("--method", "neuron_masks", "--set", "steps=3", "--tolerance", 1, "--device", "cpu")
     out = tmp_path / "purified.safetensors"
     ran = torchrun(
         *("-m", "detrojan", "purify", tmp_path / "suspect.safetensors", "--clean", "digits", "--first", 100),
-        *(
-            *options,
-            "--method",
-            "neuron_masks",
-            "--set",
-            "steps=3",
-            "--tolerance",
-            1,
-            "-o",
-            out,
-            "--json",
-            *extra,
-            "--device",
-            "cpu",
-        ),
+        *(*network, *method, "-o", out, "--json", *extra),
     )
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["execution"].endswith(told)
