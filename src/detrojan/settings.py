@@ -61,6 +61,24 @@ def configured(method: type, pairs: Iterable[str], *, flag: str) -> Any:
     return method(**values)
 
 
+def check(method: type, values: Mapping[str, Any], *, where: str) -> None:
+    """Refuse settings that a method cannot be built with; `where` is what the message names as their place.
+
+    Raises:
+        BadArgument: a key that the method does not have, a value of the wrong type, or one that its own checks refuse.
+    """
+    hints = {f.name: get_type_hints(method)[f.name] for f in fields(method) if f.init}
+    problems = [_unknown(key, hints) for key in values if key not in hints]
+    for key in hints.keys() & values.keys():
+        try:
+            TypeAdapter(hints[key]).validate_python(values[key])
+        except ValidationError:
+            problems.append(f"{key} must be {_spelled(hints[key])}, got {values[key]!r}")
+    if problems:
+        raise BadArgument(f"{where}: {'; '.join(problems)}")
+    method(**values)
+
+
 def parse_pairs(pairs: Iterable[str], *, flag: str) -> dict[str, str]:
     """Split `key=value` texts at the first `=`.
 

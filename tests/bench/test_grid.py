@@ -66,6 +66,10 @@ def test_the_grids_of_the_package_name_only_what_exists(name):
         ("kept = 100", 'kept = "many"', "kept: .* got 'many'"),
         ("per_class = [1, 5]", "per_class = 1\ncount = 5", "either count or per_class"),
         ('kind = ["in-distribution", "corrupted"]', 'kind = "broken"', "kind: .* got 'broken'"),
+        ("steps = 5", "step = 5", "defense 'NFT, short': there is no setting 'step', did you mean 'steps'"),
+        ("steps = 5", 'steps = "few"', "steps must be int, got 'few'"),
+        ("size = 8", "sise = 8", "attack 'Corner': there is no setting 'sise', did you mean 'size'"),
+        ("[defenses]", "[around.NFT]\nstep = [3]\n[defenses]", "defense 'NFT, step=3': there is no setting 'step'"),
     ],
 )
 def test_a_mistake_is_one_sentence(write, before, after, sentence):

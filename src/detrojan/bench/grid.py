@@ -13,8 +13,11 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from detrojan.attacks import ATTACKS
 from detrojan.bench.cells import Cell, Clean, VictimSpec
+from detrojan.defenses import DEFENSES
 from detrojan.errors import BadFile, UnknownName, unknown_name
+from detrojan.settings import check
 
 GRIDS = files("detrojan.bench") / "grids"
 NONE = "none"
@@ -111,6 +114,12 @@ def _cells(sheet: Sheet, changes: Mapping[str, Any], seeds: Sequence[int]) -> It
     cleans = [_checked(Clean, values) for values in _product(sheet.clean)]
     defenses = [(label, *_split(entry, "defense")) for label, entry in sheet.defenses.items()]
     defenses += list(_neighbours(sheet))
+    for label, defense, chosen, _ in defenses:
+        check(DEFENSES[defense], chosen, where=f"defense {label!r}")
+    for label, entry in sheet.attacks.items():
+        attack, chosen, _ = _split(entry, "attack")
+        if attack != NONE:
+            check(ATTACKS[attack], chosen, where=f"attack {label!r}")
     for seed, (shown, entry) in itertools.product(seeds, sheet.attacks.items()):
         attack, settings, differing = _split(entry, "attack")
         base = {**sheet.victim, **differing, **changes, "attack": None if attack == NONE else attack}
