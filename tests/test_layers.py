@@ -35,6 +35,10 @@ ROOMS = [
     "placement",
     "masks",
     "tuning",
+    "functional",
+    "pruning",
+    "perturbations",
+    "tracing",
     "defenses",
     "purification",
     "evaluation",
@@ -43,7 +47,10 @@ ROOMS = [
     "cli",
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
-BLIND = ("defenses", "purification", "tuning", "masks", "placement", "masked_layers", "sites", "wrappers")
+BLIND = (
+    *("defenses", "purification", "tuning", "functional", "pruning", "perturbations", "tracing"),
+    *("masks", "placement", "masked_layers", "sites", "wrappers"),
+)
 SIGHT = ("triggers", "attacks", "poisoning", "victim", "evaluation", "bench", "report", "cli")
 
 

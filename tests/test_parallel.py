@@ -34,12 +34,19 @@ def by_one():
     return together.work(distributed=False)
 
 
-@pytest.mark.parametrize(
-    "name", [f"{name}{shards}" for name in ("train", *together.methods()) for shards in ("", ", shards")]
-)
-def test_two_processes_come_to_the_network_of_one(by_one, by_two, name):
-    keys = [key for key in by_one if key.startswith(f"{name} ")]
+@pytest.mark.parametrize("name", ["train", *together.methods()])
+@pytest.mark.parametrize("shards", [False, True], ids=["copies", "shards"])
+def test_two_processes_come_to_the_network_of_one(by_one, by_two, name, shards):
+    title = f"{name}, shards" if shards else name
+    if name != "train" and together.refused(name, shards=shards):
+        assert not [key for key in by_two if key.startswith(f"{title} ")]
+        return
+    keys = [key for key in by_one if key.startswith(f"{title} ")]
     assert len(keys) == 21  # all tensors of the network
+    if name == "sau":  # Adam, and signs of gradients: rounding turns the few that are near 0
+        near = [torch.isclose(by_two[key].float(), by_one[key].float(), rtol=2e-3, atol=2e-4) for key in keys]
+        assert float(torch.cat([each.flatten() for each in near]).float().mean()) > 0.97
+        return
     for key in keys:
         torch.testing.assert_close(by_two[key], by_one[key], rtol=2e-3, atol=2e-4)
 

@@ -5,7 +5,7 @@ result bit by bit on one machine.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -116,6 +116,10 @@ class Execution:
         if self.processes > 1:
             parallel.average_gradients(p for group in optimizer.param_groups for p in group["params"])
         optimizer.step()
+
+    def averaged(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """Gradients that were taken by hand, with those of all processes."""
+        return parallel.average(gradients) if self.processes > 1 else list(gradients)
 
     def __str__(self) -> str:
         layout = "channels-last" if self.channels_last else "contiguous"

@@ -124,6 +124,18 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
             parameter.grad /= processes()
 
 
+@torch.no_grad()
+def average(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The means of all processes' tensors, which every process gets."""
+    return [_all_reduced(tensor) / processes() for tensor in tensors]
+
+
+def _all_reduced(tensor: Tensor) -> Tensor:
+    total = tensor.clone()
+    distributed.all_reduce(total)
+    return total
+
+
 class _Whole(torch.autograd.Function):
     """The shares of all processes, one after the other.
 
@@ -151,15 +163,11 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(_ctx: Any, part: Tensor) -> Tensor:
-        total = part.clone()
-        distributed.all_reduce(total)
-        return total
+        return _all_reduced(part)
 
     @staticmethod
     def backward(_ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone()
-        distributed.all_reduce(total)
-        return total
+        return _all_reduced(gradients[0])
 
 
 class _SharedStatistics(TorchFunctionMode):

@@ -58,7 +58,7 @@ def _norms(network: nn.Module, shared: set[int], *, whole: bool) -> Found:
 
 
 def _channels(network: nn.Module, shared: set[int]) -> Found:
-    outputs = _outputs(network)
+    outputs = outputs_of(network)
     for name, module in network.named_modules():
         site = None if module in outputs or is_norm(module) else channel_site(name, module)
         if isinstance(site, Site) and not _is_tied(site, shared):
@@ -91,7 +91,7 @@ def _is_tied(site: Site, shared: set[int]) -> bool:
     return any(id(tensor) in shared for tensor in site.stored())
 
 
-def _outputs(network: nn.Module) -> set[nn.Module]:
+def outputs_of(network: nn.Module) -> set[nn.Module]:
     """The layers that make the outputs: those that the network itself names, else its last linear layer.
 
     Where it has no linear layer, its last convolution.

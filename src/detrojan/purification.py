@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from detrojan import checkpoint, parallel
 from detrojan.data.gather import gather
 from detrojan.data.preprocessing import Preprocessing
-from detrojan.data.samples import Samples, split
+from detrojan.data.samples import Samples, held_back
 from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, BadWeights, DetrojanError
 from detrojan.execution import Distributed, Execution, Precision
@@ -134,7 +134,7 @@ def purify(
         meter=Meter(),
         on_step=on_step,
     )
-    tuned, judged = _divide(samples, held_out, seed)
+    tuned, judged = held_back(samples, fraction=held_out, fewest=FEWEST_HELD_OUT, seed=seed)
     victim = copy.deepcopy(model)
     if not context.execution.sharded:  # shards cannot be copied, as methods do
         context.execution.place(victim)
@@ -165,16 +165,6 @@ def purify(
         clean=samples,
         notes=outcome.notes,
     )
-
-
-def _divide(samples: Samples, held_out: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Positions to tune on and to judge on; the same tensor twice where nothing can be held back."""
-    numbered = Samples(inputs=torch.arange(len(samples)), labels=samples.labels, class_names=samples.class_names)
-    if round(held_out * len(samples)) >= FEWEST_HELD_OUT:
-        tuned, judged = split(numbered, fraction=held_out, seed=seed)
-        if len(judged) >= FEWEST_HELD_OUT:
-            return tuned.inputs, judged.inputs
-    return numbered.inputs, numbered.inputs
 
 
 def _first_look(victim: nn.Module, samples: Samples, context: Context) -> Tensor:

@@ -1,8 +1,11 @@
 """What every defense shares: the context it works in, the step loop, what it costs, and what it hands back."""
 
+import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from math import cos, pi
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 from detrojan.augmentation import mixup
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
-from detrojan.errors import BadArgument
+from detrojan.errors import BadArgument, Unsupported
 from detrojan.execution import Execution
 from detrojan.randomness import Seeds
 from detrojan.tasks.image import Image
@@ -70,6 +73,29 @@ class Context:
         """Run the network on prepared inputs (already normalised), in the chosen precision, and count it."""
         self.meter.forwards += 1
         return self.execution.run(network, inputs)
+
+    def gradients(self, loss: Tensor, tensors: Sequence[Tensor], *, keep: bool = False) -> list[Tensor]:
+        """The gradients of a scalar with respect to tensors, of all processes; `keep` leaves the graph for another."""
+        self.meter.backwards += 1
+        return self.execution.averaged(torch.autograd.grad(loss, list(tensors), retain_graph=keep))
+
+    def need_whole_weights(self, method: str) -> None:
+        """Refuse a sharded network, whose weights are in parts.
+
+        Raises:
+            Unsupported: the network is sharded.
+        """
+        if self.execution.sharded:
+            raise Unsupported(f"{method} computes with whole weights; leave out the shards, or use nft or fine_tuning")
+
+    def need_one_process(self, method: str, reason: str) -> None:
+        """Refuse to share batches among processes.
+
+        Raises:
+            Unsupported: there are several processes.
+        """
+        if self.execution.processes > 1:
+            raise Unsupported(f"{method} {reason}, which one process must do alone; start it without torchrun")
 
     def predict(self, network: nn.Module, samples: Samples, *, batch: int = 256) -> Tensor:
         """The scores (N, K) of all samples, in eval mode, without augmentation; the network's mode is given back."""
@@ -150,6 +176,14 @@ def tune(
     return losses
 
 
+def plain_loss(
+    network: nn.Module, context: Context, inputs: Tensor, labels: Tensor, generator: torch.Generator
+) -> Tensor:
+    """The task's loss on stored inputs under weak augmentation, a scalar."""
+    prepared = context.preprocessing(context.task.augment(inputs, generator))
+    return context.task.loss(context.forward(network, prepared), labels).mean()
+
+
 def mixup_loss(
     network: nn.Module, context: Context, inputs: Tensor, labels: Tensor, generator: torch.Generator
 ) -> Tensor:
@@ -157,6 +191,106 @@ def mixup_loss(
     mixed = mixup(context.preprocessing(context.task.augment(inputs, generator)), generator)
     outputs = context.forward(network, mixed.inputs)
     return mixed.loss(context.task.loss(outputs, labels), context.task.loss(outputs, labels[mixed.partner]))
+
+
+def tunable(model: nn.Module, context: Context) -> nn.Module:
+    """A copy of a network in train mode where it runs, with all of its weights trainable."""
+    network = copy.deepcopy(model)
+    for weight in weights_of(network):
+        weight.requires_grad_(True)
+    return context.execution.place(network).train()
+
+
+def weights_of(network: nn.Module) -> list[nn.Parameter]:
+    """The weights that a gradient can change."""
+    return [parameter for parameter in network.parameters() if parameter.is_floating_point()]
+
+
+def sgd(network: nn.Module, learning_rate: float, *, momentum: float, weight_decay: float) -> torch.optim.Optimizer:
+    """SGD on all the weights of a network."""
+    return torch.optim.SGD(weights_of(network), learning_rate, momentum=momentum, weight_decay=weight_decay)
+
+
+def falling(first: float, steps: int, *, last: float = 0.0) -> Callable[[int], float]:
+    """The learning rate of each step, falling from `first` to `last` by half a cosine."""
+    return lambda step: last + (first - last) * (1 + cos(pi * step / max(1, steps))) / 2
+
+
+def fine_tune(
+    network: nn.Module,
+    clean: Samples,
+    context: Context,
+    *,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    stage: str = "fine-tuning",
+    project: Callable[[], None] | None = None,
+) -> list[float]:
+    """Tune all the weights of a network that we own by the task's loss, at a rate that falls by a cosine."""
+    return tune(
+        partial(plain_loss, network, context),
+        sgd(network, learning_rate, momentum=momentum, weight_decay=weight_decay),
+        clean,
+        context,
+        steps=steps,
+        batch=batch,
+        stage=stage,
+        learning_rate=falling(learning_rate, steps),
+        project=project,
+    )
+
+
+def unlearn(
+    network: nn.Module,
+    clean: Samples,
+    context: Context,
+    *,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    until: float,
+) -> list[float]:
+    """Forget the clean task, in place: gradient ascent until the accuracy on the samples is at most a share.
+
+    It is asked for every fourth step; there are at most `steps`.
+    """
+
+    def ascent(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        return -plain_loss(network, context, inputs, labels, generator)
+
+    return tune(
+        ascent,
+        sgd(network, learning_rate, momentum=0.9, weight_decay=5e-4),
+        clean,
+        context,
+        steps=steps,
+        batch=batch,
+        stage="clean unlearning",
+        stop=lambda step: step % 4 == 0 and accuracy(network, clean, context) <= until,
+    )
+
+
+def accuracy(network: nn.Module, samples: Samples, context: Context) -> float:
+    """The share of samples that a network labels rightly."""
+    return float((context.predict(network, samples).argmax(1) == samples.labels).float().mean())
+
+
+def shared_out(steps: int, rounds: int) -> list[int]:
+    """So many steps for each of the rounds, as evenly as they go."""
+    return [steps * (turn + 1) // rounds - steps * turn // rounds for turn in range(rounds)]
+
+
+def reestimate(network: nn.Module, clean: Samples, context: Context, *, steps: int, batch: int) -> None:
+    """Let the batch norms of a network that we own see clean samples, so that their statistics follow its weights."""
+    mode = network.training
+    network.train()
+    with torch.no_grad():
+        objective = partial(plain_loss, network, context)
+        tune(objective, None, clean, context, steps=steps, batch=batch, stage="statistics of batch norms")
+    network.train(mode)
 
 
 def _bytes(field_name: str) -> int:

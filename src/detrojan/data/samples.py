@@ -101,6 +101,19 @@ def split(samples: Samples, *, fraction: float, seed: int) -> tuple[Samples, Sam
     return samples.subset(keep.nonzero().flatten()), samples.subset(taken)
 
 
+def held_back(samples: Samples, *, fraction: float, fewest: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Positions to work on and to judge on: `fraction` of each class is kept aside to judge.
+
+    Where fewer than `fewest` would be kept aside, nothing is, and the same tensor of all positions comes twice.
+    """
+    numbered = Samples(inputs=torch.arange(len(samples)), labels=samples.labels, class_names=samples.class_names)
+    if round(fraction * len(samples)) >= fewest:
+        rest, aside = split(numbered, fraction=fraction, seed=seed)
+        if len(aside) >= fewest:
+            return rest.inputs, aside.inputs
+    return numbered.inputs, numbered.inputs
+
+
 def dealt(samples: Samples, count: int) -> tuple[Samples, Samples]:
     """Set the first `count` samples aside, the classes taking turns: (those, the rest), both in their old order.
 

@@ -1,0 +1,76 @@
+"""How far to prune: by a printed rule that looks at held-out clean samples and nothing else."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from detrojan.data.samples import Samples, held_back
+from detrojan.masks import Masks, Placement, Predicate
+from detrojan.tuning import Context, accuracy
+
+HELD_OUT, FEWEST_HELD_OUT = 0.2, 20
+THRESHOLDS = tuple(step / 20 for step in range(19))
+"""0 to 0.9 in steps of 0.05, at which the field cuts masks off."""
+
+
+def parts(clean: Samples, context: Context) -> tuple[Samples, Samples]:
+    """Clean samples to work on and to hold out for the rule; all of them twice, where they are fewer than a hundred."""
+    seed = context.seeds.number("held out to prune")
+    work, judge = held_back(clean, fraction=HELD_OUT, fewest=FEWEST_HELD_OUT, seed=seed)
+    return clean.subset(work), clean.subset(judge)
+
+
+def furthest(
+    prune: Callable[[float], nn.Module],
+    levels: Sequence[float],
+    victim: nn.Module,
+    held_out: Samples,
+    context: Context,
+    *,
+    tolerance: float,
+) -> tuple[nn.Module, dict[str, float | str]]:
+    """The network pruned furthest with no more accuracy lost than tolerated, and the notes that say so.
+
+    Args:
+        prune: makes the pruned network of a level.
+        levels: in the order of severity.
+        victim: the network as it was; it comes out where every level loses too much.
+        held_out: samples that decide.
+        context: see there.
+        tolerance: of accuracy, as a share in [0, 1].
+    """
+    before = accuracy(victim, held_out, context)
+    rule = f"the largest with at most {100 * tolerance:g} points of accuracy lost on {len(held_out)} held-out samples"
+    for level in reversed(levels):
+        pruned = context.execution.place(prune(level))
+        if accuracy(pruned, held_out, context) >= before - tolerance:
+            return pruned, {"threshold": round(level, 4), "rule for the threshold": rule}
+    return victim, {"threshold": "none", "rule for the threshold": rule}
+
+
+def cut_by_rule(
+    model: nn.Module,
+    masks: Mapping[str, Tensor],
+    held_out: Samples,
+    context: Context,
+    *,
+    placement: Placement,
+    threshold: float | None,
+    tolerance: float,
+) -> tuple[nn.Module, dict[str, float | str]]:
+    """The network without the units whose mask is at most a threshold: the given one, or where None, `furthest`."""
+    if threshold is not None:
+        return context.execution.place(cut(model, masks, threshold, placement)), {"threshold": threshold}
+    prune = partial(cut, model, masks, placement=placement)
+    return furthest(prune, THRESHOLDS, model, held_out, context, tolerance=tolerance)
+
+
+@torch.no_grad()
+def cut(model: nn.Module, masks: Mapping[str, Tensor], threshold: float, placement: Placement | Predicate) -> nn.Module:
+    """The network without the units whose mask is at most the threshold; all others as they are."""
+    kept = Masks(model, placement, statistics="frozen")
+    for name, factor in zip(kept.names, kept.factors, strict=True):
+        factor.copy_(masks[name] > threshold)
+    return kept.fold()
