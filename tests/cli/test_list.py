@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 
@@ -6,6 +8,7 @@ import pytest
     [
         (("attacks",), "BadNets: a small patch in the lower right corner."),
         (("defenses",), "nft"),
+        (("defenses",), "networks with norms"),
         (("tasks",), "Image classification"),
         (("datasets",), "Handwritten digits"),
         (("architectures",), "detrojan:preact_resnet18"),
@@ -42,3 +45,10 @@ def test_a_broken_method_is_listed_with_the_reason_and_hides_no_other(detrojan, 
     assert outcome.code == 0
     assert "cannot be imported" in outcome.out
     assert "blend" in outcome.out
+
+
+def test_a_defense_tells_what_it_needs_what_it_serves_and_where_it_comes_from(detrojan):
+    outcome = detrojan("list", "defenses", "--json")
+    for told in json.loads(outcome.out)["defenses"].values():
+        assert {"summary", "needs", "serves", "source", "settings"} <= told.keys()
+    assert json.loads(outcome.out)["defenses"]["anp"]["source"].endswith("and its code.")

@@ -183,5 +183,4 @@ def test_samples_without_labels_are_refused(method, victim, clean):
 @pytest.mark.parametrize("name", list(DEFENSES))
 def test_a_module_says_what_its_method_needs_serves_and_comes_from(name):
     told = inspect.getmodule(DEFENSES[name]).__doc__
-    if name not in ("nft", "neuron_masks", "shrink_distil"):  # whose text is older
-        assert all(f"\n{fact}: " in told for fact in ("Needs", "Serves", "Source"))
+    assert all(f"\n{fact}: " in told for fact in ("Needs", "Serves", "Source"))

@@ -3,6 +3,10 @@
 Whole-neuron masks under frozen batch-norm statistics. What clean inputs need resists the pull; what only a trigger
 needs does not. Labels are not used, so a few images go as far as augmentation carries them. Found in the project's own
 first measurements.
+
+Needs: clean samples; their labels are not read.
+Serves: networks with norms; others with `placement=channel`.
+Source: this project.
 """
 
 from dataclasses import dataclass, field

@@ -89,12 +89,18 @@ def _many(screen: Screen, kind: Kind, *, settings: bool) -> dict[str, Any]:
             document[name] = _described(registry[name])
         except Exception as error:  # a third party's module may raise anything
             document[name] = {"summary": f"cannot be imported ({type(error).__name__}: {error})", "settings": {}}
+    told = ("needs", "serves") if kind == "defenses" else ()
     rows = [
-        (name, found["summary"], *([_settings_line(found["settings"])] if settings else []))
+        (
+            name,
+            found["summary"],
+            *(found.get(fact, "").rstrip(".") for fact in told),
+            *([_settings_line(found["settings"])] if settings else []),
+        )
         for name, found in document.items()
     ]
-    columns = ("name", "what it is", *(["settings"] if settings else []))
-    screen.table(TITLES[kind], columns, rows, text=3)
+    columns = ("name", "what it is", *told, *(["settings"] if settings else []))
+    screen.table(TITLES[kind], columns, rows, text=3 + len(told))
     return document
 
 
@@ -153,7 +159,8 @@ def _described(method: type) -> dict[str, Any]:
     from detrojan.settings import settings_of
 
     found = settings_of(method)
-    return {"summary": _summary(method), "settings": {each.name: _default(each) for each in found}}
+    settings = {each.name: _default(each) for each in found}
+    return {"summary": _summary(method), **_facts(method), "settings": settings}
 
 
 def _summary(method: type) -> str:
@@ -161,6 +168,13 @@ def _summary(method: type) -> str:
     module = inspect.getmodule(method)
     text = inspect.cleandoc((module and module.__doc__) or method.__doc__ or "")
     return re.split(r"(?<=[.])\s", text, maxsplit=1)[0].replace("\n", " ")
+
+
+def _facts(method: type) -> dict[str, str]:
+    """What the module says under `Needs:`, `Serves:` and `Source:`, where it does."""
+    text = inspect.cleandoc((inspect.getmodule(method) and inspect.getmodule(method).__doc__) or "")  # type: ignore[union-attr]
+    found = re.findall(r"^(Needs|Serves|Source): (.*?)$(?=\n[A-Z]\w+: |\n\n|\Z)", text, flags=re.MULTILINE | re.DOTALL)
+    return {name.lower(): " ".join(told.split()) for name, told in found}
 
 
 def _settings_line(settings: dict[str, Any]) -> str:
