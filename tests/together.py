@@ -20,7 +20,7 @@ from detrojan.errors import Unsupported
 from detrojan.training import Recipe
 
 QUICK = {"steps": 6, "batch": 17, "rounds": 2, "warmup": 2}  # batches which two do not share evenly
-ALONE = ("nad", "fip", "ibau", "bti_dbf")
+ALONE = ("nad", "fip", "ibau", "bti_dbf", "unit")
 SHARDED = ("nft", "neuron_masks", "shrink_distil", "identity", "fine_tuning", "super_fine_tuning")
 
 
@@ -53,7 +53,7 @@ def methods() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name in DEFENSES:
         names = {f.name for f in fields(DEFENSES[name])}
-        found[name] = {n: QUICK.get(n, 3) for n in names if n in QUICK or n.endswith("_steps")}
+        found[name] = {n: QUICK.get(n, 3) for n in names if n in QUICK or n.endswith(("_steps", "_epochs"))}
     return found | {"nft, weights": {"steps": 6, "batch": 17, "tune": "weights"}}
 
 
@@ -78,7 +78,8 @@ def work(*, distributed: bool) -> dict[str, Tensor]:
             how = alike | ({"distributed": "shards"} if distributed and shards else {})
             title = f"{name}, shards" if shards else name
             try:
-                result = purify(victim, samples, method=method, tolerance=1.0, **how)
+                training = samples if getattr(method, "needs_training_set", False) else None
+                result = purify(victim, samples, method=method, training=training, tolerance=1.0, **how)
             except Unsupported:
                 continue  # which the test expects of those alone that `refused` names
             found |= {f"{title} {key}": value for key, value in result.model.state_dict().items()}

@@ -236,6 +236,14 @@ class PoisonedFeed:
         return roles
 
 
+def poisoned(feed: PoisonedFeed, *, batch: int = 1024) -> Samples:
+    """The training set of a feed as the attacker hands it out: stamped images, changed labels, nothing augmented."""
+    generator = feed.seeds.generator("the set as it is handed out")
+    parts = [feed.batch(chosen, lambda images: images, generator) for chosen in torch.arange(len(feed)).split(batch)]
+    images, labels = (torch.cat(each) for each in zip(*parts, strict=True))
+    return replace(feed.samples, inputs=images, labels=labels)
+
+
 def trigger(samples: Samples, backdoor: Backdoor) -> Triggered:
     """Stamp a test set for the attack success rate; samples that already have the wanted label are left out."""
     check(samples, backdoor)

@@ -17,7 +17,7 @@ from detrojan.data.gather import gather
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples, held_back
 from detrojan.defenses import DEFENSES
-from detrojan.errors import BadArgument, BadData, BadWeights, DetrojanError
+from detrojan.errors import BadArgument, BadData, BadWeights, DetrojanError, Unsupported
 from detrojan.execution import Distributed, Execution, Precision
 from detrojan.intervals import Estimate, paired_loss, proportion
 from detrojan.randomness import Seeds
@@ -55,7 +55,8 @@ class Result:
 
     `model` is a plain module: the purified network, or a copy of the victim where the verdict is a rejection. `masks`
     are the tuned factors by module name, `losses` the loss of each step, `tuned` and `judged` the positions of the
-    clean samples that went into tuning and into the verdict. `notes` are the method's own findings.
+    clean samples that went into tuning and into the verdict. `notes` are the method's own findings. `guarded` says that
+    the model carries hooks, without which its weights are the victim's.
     """
 
     model: nn.Module
@@ -72,9 +73,19 @@ class Result:
     judged: tuple[int, ...]
     clean: Samples
     notes: Mapping[str, float | int | str]
+    guarded: bool = False
 
     def save(self, path: Path | str, *, force: bool = False) -> str:
-        """Write the model's weights (`.safetensors`, `.pt`, `.pth`); returns the file's SHA-256."""
+        """Write the model's weights (`.safetensors`, `.pt`, `.pth`); returns the file's SHA-256.
+
+        Raises:
+            Unsupported: the weights alone are not the purified network.
+        """
+        if self.guarded:
+            raise Unsupported(
+                f"what {self.method} found is hooks on the model, and no file of weights can hold them; use the model "
+                "that is in memory, or another method"
+            )
         return checkpoint.save(path, self.model, force=force)
 
     def report(self, path: Path | str, *, force: bool = False, **extras: Any) -> Path:
@@ -97,6 +108,7 @@ def purify(
     seed: int = 0,
     held_out: float = HELD_OUT,
     tolerance: float = 0.1,
+    training: Any = None,
     on_step: OnStep | None = None,
 ) -> Result:
     """Remove a backdoor from a network with a few clean samples.
@@ -117,6 +129,7 @@ def purify(
         held_out: the share of the clean samples that is kept aside to judge. Where this would be fewer than 20
             samples, or leave a class without one to tune on, nothing is held back and the verdict says it is weak.
         tolerance: the largest loss of clean accuracy, as a share, that is accepted; beyond it the victim is returned.
+        training: what the model learned from, suspect or not, in the same forms as `clean`; for methods that need it.
         on_step: called after every step, with its number, the total and the loss.
 
     Raises:
@@ -133,6 +146,7 @@ def purify(
         seeds=Seeds(seed=seed),
         meter=Meter(),
         on_step=on_step,
+        training=None if training is None else gather(training),
     )
     tuned, judged = held_back(samples, fraction=held_out, fewest=FEWEST_HELD_OUT, seed=seed)
     victim = copy.deepcopy(model)
@@ -143,7 +157,7 @@ def purify(
     try:
         outcome = defense(victim, samples.subset(tuned), context)
         cost = meter.cost()
-        purified = _like(model, outcome.model)
+        purified = _like(model, outcome)
         scores_after = context.predict(context.execution.placed(outcome.model), samples.subset(judged))
         verdict = _judge(scores_before[judged], scores_after, samples.subset(judged), tolerance, weak=tuned is judged)
     except Diverged as failure:
@@ -164,6 +178,7 @@ def purify(
         judged=tuple(judged.tolist()),
         clean=samples,
         notes=outcome.notes,
+        guarded=outcome.guard is not None and verdict.accepted,
     )
 
 
@@ -189,10 +204,12 @@ def _first_look(victim: nn.Module, samples: Samples, context: Context) -> Tensor
     return scores
 
 
-def _like(model: nn.Module, purified: nn.Module) -> nn.Module:
+def _like(model: nn.Module, outcome: Tuned) -> nn.Module:
     """The purified weights in a copy of the victim, so that class, device, dtypes, layout and modes are its own."""
-    twin = copy.deepcopy(model)
+    twin, purified = copy.deepcopy(model), outcome.model
     twin.load_state_dict(parallel.gathered(purified) if parallel.sharded(purified) else purified.state_dict())
+    if outcome.guard is not None:
+        outcome.guard(twin)
     return twin
 
 

@@ -91,14 +91,19 @@ def conv_norm_pairs(network: nn.Module, samples: Samples, context: Context) -> l
 
 @torch.no_grad()
 def stages(network: nn.Module, samples: Samples, context: Context) -> list[str]:
-    """For each size of the maps (B, C, H, W), from large to small, the name of the last layer that puts one out."""
-    last: dict[tuple[int, ...], str] = {}
+    """For each size of the maps (B, C, H, W), from large to small, the name of what last puts one out.
+
+    That is the last block of layers where blocks put out maps of this size, else the last layer.
+    """
+    last: dict[tuple[int, ...], tuple[bool, str]] = {}
     names = {module: name for name, module in network.named_modules() if name}
 
     def put_out(module: nn.Module, args: object, output: object) -> None:
         del args
         if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
-            last[tuple(output.shape[2:])] = names[module]
+            size, block = tuple(output.shape[2:]), next(module.children(), None) is not None
+            if block or not last.get(size, (False, ""))[0]:
+                last[size] = (block, names[module])
 
     handles = [module.register_forward_hook(put_out) for module in names]
     try:
@@ -106,7 +111,7 @@ def stages(network: nn.Module, samples: Samples, context: Context) -> list[str]:
     finally:
         for handle in handles:
             handle.remove()
-    return [name for _, name in sorted(last.items(), reverse=True)]
+    return [name for _, (_, name) in sorted(last.items(), reverse=True)]
 
 
 def order_of_convolutions(network: nn.Module, samples: Samples, context: Context) -> list[str]:

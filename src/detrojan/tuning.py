@@ -60,7 +60,10 @@ class Meter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """All that a defense knows besides the model and the clean samples; there is no trigger and no test set in it."""
+    """All that a defense knows besides the model and the clean samples; there is no trigger and no test set in it.
+
+    `training` is what the victim learned from, where the user has it; nobody says which of its samples are poisoned.
+    """
 
     task: Image
     preprocessing: Preprocessing
@@ -68,6 +71,7 @@ class Context:
     seeds: Seeds
     meter: Meter
     on_step: OnStep | None = None
+    training: Samples | None = None
 
     def forward(self, network: nn.Module, inputs: Tensor) -> Any:
         """Run the network on prepared inputs (already normalised), in the chosen precision, and count it."""
@@ -114,13 +118,15 @@ class Context:
 class Tuned:
     """What a defense hands back: a plain model, its masks by module name (empty where it has none), loss by step.
 
-    `notes` are findings of the method that a reader of the verdict should know, by name.
+    `notes` are findings of the method that a reader of the verdict should know, by name. `guard` puts on a network what
+    cannot be written into weights (hooks); None where the weights are all.
     """
 
     model: nn.Module
     masks: Mapping[str, Tensor]
     losses: tuple[float, ...]
     notes: Mapping[str, float | int | str] = field(default_factory=dict)
+    guard: Callable[[nn.Module], None] | None = None
 
 
 Objective = Callable[[Tensor, Tensor, torch.Generator], Tensor]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from detrojan import purify
+import detrojan
 from detrojan.data.samples import Samples
 from detrojan.defenses import DEFENSES
 from detrojan.errors import DetrojanError
@@ -16,13 +16,22 @@ from detrojan.tasks.image import Image
 
 CERTAIN = {"identity", "clp"}
 """Methods that draw nothing."""
+GUARDED = {"unit"}
+"""Methods whose result is hooks on the victim."""
 
 
 def quick(name: str, steps: int = 4):
     """A defense with few steps of each kind."""
     few = {"steps": steps, "batch": 16, "rounds": 2, "warmup": 2}
     names = {f.name for f in fields(DEFENSES[name])}
-    return DEFENSES[name](**{n: few.get(n, steps // 2 + 1) for n in names if n in few or n.endswith("_steps")})
+    asked = {n: few.get(n, steps // 2 + 1) for n in names if n in few or n.endswith(("_steps", "_epochs"))}
+    return DEFENSES[name](**asked)
+
+
+def purify(model: nn.Module, clean: Samples, *, method, **more):
+    """The public call, with the clean samples as the training set where the method wants one."""
+    training = clean if getattr(method, "needs_training_set", False) else None
+    return detrojan.purify(model, clean, method=method, training=training, **more)
 
 
 def labels_of(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
@@ -93,7 +102,8 @@ def test_the_same_class_keys_order_and_dtypes_come_out(method, victim, clean):
     assert type(result.model) is type(victim)
     assert list(result.model.state_dict()) == list(victim.state_dict())
     assert [v.dtype for v in result.model.state_dict().values()] == [v.dtype for v in victim.state_dict().values()]
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in result.model.modules())
+    assert result.guarded == any(m._forward_hooks for m in result.model.modules()) == (name_of(method) in GUARDED)
+    assert not any(m._forward_pre_hooks for m in result.model.modules())
     assert result.verdict.accepted
 
 
@@ -184,3 +194,15 @@ def test_samples_without_labels_are_refused(method, victim, clean):
 def test_a_module_says_what_its_method_needs_serves_and_comes_from(name):
     told = inspect.getmodule(DEFENSES[name]).__doc__
     assert all(f"\n{fact}: " in told for fact in ("Needs", "Serves", "Source"))
+
+
+def test_what_weights_cannot_hold_is_not_saved(victim, clean, tmp_path):
+    result = purify(victim, clean, method=quick("unit"), tolerance=1.0)
+    with pytest.raises(DetrojanError, match="no file of weights can hold them"):
+        result.save(tmp_path / "half.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_method_that_needs_the_training_set_says_so(victim, clean):
+    with pytest.raises(DetrojanError, match="give it as `training`"):
+        detrojan.purify(victim, clean, method=quick("abl"))

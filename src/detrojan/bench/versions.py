@@ -15,8 +15,13 @@ from detrojan import __version__
 
 
 def code_version(method: Any) -> str:
-    """Twelve hexadecimal digits for the module of a configured method and the private siblings that it imports."""
-    return _version(type(method).__module__)
+    """Twelve hexadecimal digits for the module of a configured method and the private siblings that it imports.
+
+    A method that runs others names them in `rests_on`; theirs count, too.
+    """
+    own = _version(type(method).__module__)
+    others = [code_version(other) for other in getattr(method, "rests_on", ())]
+    return hashlib.sha256("".join([own, *others]).encode()).hexdigest()[:12] if others else own
 
 
 @cache

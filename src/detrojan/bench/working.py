@@ -25,7 +25,7 @@ from detrojan.errors import DetrojanError
 from detrojan.evaluation.features import chart
 from detrojan.evaluation.hardness import hardness
 from detrojan.evaluation.protocol import Scores, der, evaluate
-from detrojan.poisoning import trigger
+from detrojan.poisoning import PoisonedFeed, poisoned, trigger
 from detrojan.purification import purify
 from detrojan.scales import Scale
 from detrojan.victim import backdoor_of, train
@@ -97,6 +97,7 @@ def run_cell(cell: Cell, folder: Path, device: str = "auto") -> Document:
             device=device,
             seed=cell.seed,
             tolerance=1.0,
+            training=_training(cell, folder),
         )
     except DetrojanError as refusal:
         return {"refused": str(refusal)}
@@ -118,6 +119,21 @@ def run_cell(cell: Cell, folder: Path, device: str = "auto") -> Document:
     rating = asdict(der(before, scores, seed=cell.seed))
     asked = _hardness(cell, result.model, folder, device) | _charts(cell, victim, result.model, folder, device)
     return {**document, "der": rating, **asked}
+
+
+def _training(cell: Cell, folder: Path) -> Samples | None:
+    """What the victim learned from, poison and all, where the defense asks for it.
+
+    Images that a clean-label attack changed by a network of its own are not kept; theirs are stamped alone.
+    """
+    if not getattr(cell.method(), "needs_training_set", False):
+        return None
+    spec, seen = cell.victim, _parts(cell.victim)[1]
+    backdoor = None if spec.attack is None else backdoor_of(weights_of(spec, folder).with_suffix(".json"))
+    if backdoor is None or backdoor.attack.rate == 0:
+        return seen
+    rate = backdoor.attack.rate if spec.poison_rate is None else spec.poison_rate
+    return poisoned(PoisonedFeed(seen, backdoor, rate=rate, seed=spec.seed))
 
 
 def _hardness(cell: Cell, model: nn.Module, folder: Path, device: str) -> Document:

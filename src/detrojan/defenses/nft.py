@@ -3,7 +3,6 @@
 The masks sit on the weights of the norms; the loss is cross-entropy under MixUp plus (eta / N_c) sum |1 - m|; after
 each SGD step mask l is clipped to [mu(l), 1] with mu(l) = alpha exp(-beta l), so that shallow layers are protected.
 
-
 Needs: labelled clean samples.
 Serves: any network with layers that can carry masks.
 Source: Karim et al., "Augmented Neural Fine-Tuning for Efficient Backdoor Purification" (ECCV 2024), and its code.

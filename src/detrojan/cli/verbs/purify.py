@@ -37,6 +37,7 @@ def run(
     method: str = "nft",
     settings: Annotated[Pairs, Parameter(name="--set")] = (),
     tolerance: float = 0.1,
+    training: str | None = None,
     images: Images = IMAGES,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     report: Path | None = None,
@@ -62,6 +63,7 @@ def run(
         method: The defense: a name of `detrojan list defenses`.
         settings: Settings of the method, such as steps=300; `detrojan list defenses NAME` shows them.
         tolerance: The largest loss of clean accuracy, as a share, that is accepted.
+        training: What the model learned from, suspect or not, in the same forms as --clean; for methods that need it.
         out: The file to write. Without it, only the verdict is told.
         report: The HTML page to write.
         force: Overwrite files that exist.
@@ -85,6 +87,7 @@ def run(
     _check_suffix(out, found)
     samples = reading.samples(clean, images, split=split)
     samples = reading.clean_part(samples, first=first, count=clean_count, per_class=per_class, seed=running.seed)
+    learned = None if training is None else reading.samples(training, images, split="train")
     _introduce(screen, model, network, suspect, samples, method, settings)
     with screen.progress() as on_step:
         result = purify(
@@ -98,6 +101,7 @@ def run(
             distributed=distributed,
             seed=running.seed,
             tolerance=tolerance,
+            training=learned,
             on_step=on_step,
         )
     _judgement(screen, result)
