@@ -7,6 +7,7 @@ import torch
 
 from benching import CELL, VICTIM
 from detrojan import checkpoint
+from detrojan.bench import working
 from detrojan.bench.working import make_victim, run_cell, weights_of
 from detrojan.errors import BadFile
 from detrojan.models.small_cnn import small_cnn
@@ -47,3 +48,28 @@ def test_a_row_holds_masks_and_maps_where_they_are_asked_for(start, tmp_path):
     charts = charted["charts"]
     assert len(charts["before"]) == len(charts["after"]) == len(charts["labels"])
     assert charts["triggered"] == 100
+
+
+def test_an_oracle_is_asked_for_and_stays_out_of_the_defense(start, tmp_path):
+    make_victim(SMALL, tmp_path / "v")
+    cell = replace(CELL, victim=SMALL, defense="anp", settings={"steps": 2, "batch": 16})
+    plain, told = (run_cell(replace(cell, oracle=asked), tmp_path / "v") for asked in (False, True))
+    assert "oracle_asr" not in plain
+    assert plain["acc"] == told["acc"]
+    assert told["oracle_acc"]["count"] == plain["acc"]["count"]
+    assert told["threshold"] <= 0.9
+    assert replace(cell, oracle=False).key != replace(cell, oracle=True).key
+
+
+def test_a_defense_that_learns_from_the_training_set_gets_the_poisoned_one(start, tmp_path):
+    make_victim(SMALL, tmp_path / "v")
+    cell = replace(CELL, victim=SMALL, defense="abl", settings={"isolating_epochs": 1, "training_epochs": 1})
+    assert run_cell(cell, tmp_path / "v")["notes"]["isolated"] >= 1
+    suspect = working._training(cell, tmp_path / "v")
+    seen = working._parts(SMALL)[1]
+    changed = (suspect.inputs != seen.inputs).flatten(1).any(1)
+    relabelled = suspect.labels != seen.labels
+    assert 0 < int(changed.sum()) < len(seen)
+    assert torch.equal(changed & relabelled, relabelled)
+    assert (suspect.labels[relabelled] == SMALL.target).all()
+    assert working._training(replace(cell, defense="nft", settings={}), tmp_path / "v") is None

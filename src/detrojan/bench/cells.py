@@ -87,6 +87,9 @@ class Cell:
     `hard` asks, too, whether the backdoor can be woken again (`detrojan.evaluation.hardness`), `charted` for a map of
     features before and after (`detrojan.evaluation.features`).
 
+    `oracle` asks what a threshold chosen by the attack's success would have given, of a defense that has one
+    (`detrojan.evaluation.oracle`); the defense itself knows nothing of it.
+
     `shown` is the name that the tables show for the defense with these settings; `around` that of the defense whose
     neighbour this is (`detrojan.bench.sensitivity`). Both are no part of the key.
     """
@@ -98,6 +101,7 @@ class Cell:
     clean: Clean = field(default_factory=lambda: Clean(count=500))
     hard: bool = False
     charted: bool = False
+    oracle: bool = False
     around: str = ""
     seed: int = 0
 
@@ -109,6 +113,8 @@ class Cell:
     def key(self) -> str:
         """What tells this cell from all others: its victim, its settings, and the code of its defense."""
         spec = {k: v for k, v in asdict(self).items() if k not in ("victim", "shown", "around")}
+        if not self.oracle:  # a field of later date: cells without it keep their keys
+            del spec["oracle"]
         return _key("cell", spec, self.victim.key, code_version(self.method()))
 
 

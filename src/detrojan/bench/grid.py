@@ -40,6 +40,7 @@ class Sheet:
         clean: `count` or `per_class`, and `kind`, each one value or a list.
         hard: whether the rows tell, too, how easily the backdoor comes back.
         charted: whether the rows hold maps of the features, too.
+        oracle: whether the rows tell, too, what thresholds chosen by a look at the attack would have given.
         around: by the name of a defense above, settings with other values: each value makes a neighbour of that
             defense, in which this one setting is changed.
     """
@@ -53,6 +54,7 @@ class Sheet:
     clean: Mapping[str, Any] = field(default_factory=lambda: {"count": 500})
     hard: bool = False
     charted: bool = False
+    oracle: bool = False
     around: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -128,6 +130,7 @@ def _cells(sheet: Sheet, changes: Mapping[str, Any], seeds: Sequence[int]) -> It
             for clean, (label, defense, chosen, more) in itertools.product(cleans, defenses):
                 values = {"victim": victim, "defense": defense, "settings": chosen, "clean": clean, "shown": label}
                 asked = {"hard": sheet.hard, "charted": sheet.charted and not more.get("around")}
+                asked["oracle"] = sheet.oracle and "threshold" in {f.name for f in fields(DEFENSES[defense])}
                 yield _checked(Cell, {**values, **asked, "seed": seed, **more})
 
 

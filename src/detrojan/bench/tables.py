@@ -2,7 +2,7 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -18,9 +18,21 @@ from detrojan.intervals import Estimate
 
 VICTIM = "No Defense"
 BASE = "NFT"
-METRICS = ("acc", "asr", "ra", "der", "lost", "retuned", "reactivated", "perturbed")
-SHOWN = {"asr": "ASR", "lost": "ACC lost", "ra": "RA", "der": "DER", "retuned": "retuned", "reactivated": "reactivated"}
-"""The columns of the means, by metric."""
+METRICS = (
+    *("acc", "asr", "ra", "der", "lost", "retuned", "reactivated", "perturbed"),
+    *("oracle_acc", "oracle_asr"),
+)
+SHOWN = {
+    "asr": "ASR left",
+    "lost": "ACC lost",
+    "ra": "RA",
+    "der": "DER",
+    "retuned": "Retuned",
+    "reactivated": "Reactivated",
+    "oracle_asr": "ASR, oracle",
+    "oracle_acc": "ACC, oracle",
+}
+"""The columns of the means, by metric; a table has those for which it has figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,15 +269,21 @@ def _told(entry: Entry | None) -> str:
     return ours if not paper else f"{ours} ({100 * paper['asr']:.1f} / {100 * paper['acc']:.1f})"
 
 
+def columns_of(summaries: Sequence[Summary]) -> dict[str, str]:
+    """The titles of the means that any of the defenses has, by metric."""
+    return {metric: title for metric, title in SHOWN.items() if any(metric in s.figures for s in summaries)}
+
+
 def _summary_lines(summaries: list[Summary]) -> list[str]:
+    columns = columns_of(summaries)
     lines = [
         "Means over the attacked victims, with 95 % intervals (bootstrap over victims and seeds); DER against NFT by",
         "pairs, q after control of the false discovery rate.",
         "",
-        *_header(["defense", *SHOWN.values(), "benign ACC lost", "DER against NFT", "q"]),
+        *_header(["defense", *columns.values(), "benign ACC lost", "DER against NFT", "q"]),
     ]
     for summary in summaries:
-        cells = [_with_interval(summary.figures.get(metric)) for metric in SHOWN]
+        cells = [_with_interval(summary.figures.get(metric)) for metric in columns]
         to_base = summary.against_base
         cells += [
             _with_interval(summary.benign_lost),

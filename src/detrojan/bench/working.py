@@ -24,6 +24,7 @@ from detrojan.data.splits import Split
 from detrojan.errors import DetrojanError
 from detrojan.evaluation.features import chart
 from detrojan.evaluation.hardness import hardness
+from detrojan.evaluation.oracle import best_threshold
 from detrojan.evaluation.protocol import Scores, der, evaluate
 from detrojan.poisoning import PoisonedFeed, poisoned, trigger
 from detrojan.purification import purify
@@ -118,7 +119,7 @@ def run_cell(cell: Cell, folder: Path, device: str = "auto") -> Document:
         return document
     rating = asdict(der(before, scores, seed=cell.seed))
     asked = _hardness(cell, result.model, folder, device) | _charts(cell, victim, result.model, folder, device)
-    return {**document, "der": rating, **asked}
+    return {**document, "der": rating, **asked, **_oracle(cell, victim, result.masks, folder, device)}
 
 
 def _training(cell: Cell, folder: Path) -> Samples | None:
@@ -144,6 +145,17 @@ def _hardness(cell: Cell, model: nn.Module, folder: Path, device: str) -> Docume
         return {}
     seen, test, preprocessing = _parts(spec)[1], _data(spec.data, "test"), _preprocessing(spec)
     found = hardness(model, seen, test, backdoor, preprocessing=preprocessing, device=device, seed=cell.seed)
+    return asdict(found)
+
+
+def _oracle(cell: Cell, victim: nn.Module, masks: Mapping[str, Tensor], folder: Path, device: str) -> Document:
+    """What a threshold chosen by the attack's success would have given, where the cell asks for it."""
+    spec = cell.victim
+    backdoor = backdoor_of(weights_of(spec, folder).with_suffix(".json")) if cell.oracle else None
+    if backdoor is None:
+        return {}
+    test, preprocessing = _data(spec.data, "test"), _preprocessing(spec)
+    found = best_threshold(victim, masks, test, backdoor, preprocessing=preprocessing, device=device, seed=cell.seed)
     return asdict(found)
 
 

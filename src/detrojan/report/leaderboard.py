@@ -6,7 +6,7 @@ from statistics import mean
 from typing import Any
 
 from detrojan.bench.store import Row
-from detrojan.bench.tables import VICTIM, Entry, Place, Table
+from detrojan.bench.tables import VICTIM, Entry, Place, Table, columns_of
 from detrojan.report import bench_figures as figures
 from detrojan.report.templates import both_widths, environment, versions
 from detrojan.weight_files import check_target
@@ -66,6 +66,7 @@ def _section(table: Table, places: Mapping[Place, Entry], clean: str, rows: Mapp
     return {
         "clean": clean,
         "summaries": summaries,
+        "columns": columns_of(summaries),
         "costs": costs,
         "lines": [line for line in lines if any(line["entries"])],
         "left": _trade(summaries, "lost", "asr", "accuracy lost, points", "ASR left, %"),
