@@ -38,6 +38,7 @@ ROOMS = [
     "functional",
     "pruning",
     "perturbations",
+    "inversion",
     "tracing",
     "defenses",
     "purification",
@@ -48,7 +49,7 @@ ROOMS = [
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
 BLIND = (
-    *("defenses", "purification", "tuning", "functional", "pruning", "perturbations", "tracing"),
+    *("defenses", "purification", "tuning", "functional", "pruning", "perturbations", "inversion", "tracing"),
     *("masks", "placement", "masked_layers", "sites", "wrappers"),
 )
 SIGHT = ("triggers", "attacks", "poisoning", "victim", "evaluation", "bench", "report", "cli")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from detrojan.data.samples import Samples, held_back
 from detrojan.masks import Masks, Placement, Predicate
-from detrojan.tuning import Context, accuracy
+from detrojan.tuning import Context, Objective, Tuned, accuracy, tune
 
 HELD_OUT, FEWEST_HELD_OUT = 0.2, 20
 THRESHOLDS = tuple(step / 20 for step in range(19))
@@ -48,6 +48,39 @@ def furthest(
         if accuracy(pruned, held_out, context) >= before - tolerance:
             return pruned, {"threshold": round(level, 4), "rule for the threshold": rule}
     return victim, {"threshold": "none", "rule for the threshold": rule}
+
+
+def tune_and_cut(
+    model: nn.Module,
+    masks: Masks,
+    objective: Objective,
+    work: Samples,
+    held_out: Samples,
+    context: Context,
+    *,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    stage: str,
+    threshold: float | None,
+    tolerance: float,
+) -> Tuned:
+    """Tune masks on the norms' weights (SGD with momentum 0.9, kept in [0, 1]); the model itself is cut by them."""
+    losses = tune(
+        objective,
+        torch.optim.SGD(masks.factors, learning_rate, momentum=0.9),
+        work,
+        context,
+        steps=steps,
+        batch=batch,
+        stage=stage,
+        project=masks.clamp_,
+    )
+    found = masks.state()
+    network, notes = cut_by_rule(
+        model, found, held_out, context, placement="norm", threshold=threshold, tolerance=tolerance
+    )
+    return Tuned(model=network, masks=found, losses=tuple(losses), notes=notes)
 
 
 def cut_by_rule(

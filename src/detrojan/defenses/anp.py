@@ -14,8 +14,8 @@ from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument
 from detrojan.functional import Replaced
 from detrojan.masks import Masks
-from detrojan.pruning import cut_by_rule, parts
-from detrojan.tuning import Context, Tuned, plain_loss, tune
+from detrojan.pruning import parts, tune_and_cut
+from detrojan.tuning import Context, Tuned, plain_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,21 +73,20 @@ class ANP:
             calm = plain_loss(masks, context, inputs, labels, generator)
             return self.clean_share * calm + (1 - self.clean_share) * loss_of(worst)
 
-        losses = tune(
+        return tune_and_cut(
+            model,
+            masks,
             objective,
-            torch.optim.SGD(masks.factors, self.learning_rate, momentum=0.9),
             work,
+            held_out,
             context,
             steps=self.steps,
             batch=self.batch,
+            learning_rate=self.learning_rate,
             stage="ANP",
-            project=masks.clamp_,
+            threshold=self.threshold,
+            tolerance=self.tolerance,
         )
-        found = masks.state()
-        network, notes = cut_by_rule(
-            model, found, held_out, context, placement="norm", threshold=self.threshold, tolerance=self.tolerance
-        )
-        return Tuned(model=network, masks=found, losses=tuple(losses), notes=notes)
 
 
 def _disturbed(masks: Masks, biases: dict[str, nn.Parameter], noise: list[Tensor]) -> Replaced:

@@ -6,15 +6,15 @@ Source: Li et al., "Reconstructive Neuron Pruning for Backdoor Defense" (ICML 20
 gradients comes before they are there, and so is left out).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from detrojan.data.samples import Samples
 from detrojan.masks import Masks
-from detrojan.pruning import cut_by_rule, parts
-from detrojan.tuning import Context, Tuned, plain_loss, tunable, tune, unlearn
+from detrojan.pruning import parts, tune_and_cut
+from detrojan.tuning import Context, Tuned, plain_loss, tunable, unlearn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,21 +65,21 @@ class RNP:
         def recovery(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
             return 0.2 * plain_loss(masks, context, inputs, labels, generator)
 
-        recovering = tune(
+        found = tune_and_cut(
+            model,
+            masks,
             recovery,
-            torch.optim.SGD(masks.factors, self.mask_learning_rate, momentum=0.9),
             work,
+            held_out,
             context,
             steps=self.steps,
             batch=self.batch,
+            learning_rate=self.mask_learning_rate,
             stage="RNP recovers",
-            project=masks.clamp_,
+            threshold=self.threshold,
+            tolerance=self.tolerance,
         )
-        found = masks.state()
-        cut_network, notes = cut_by_rule(
-            model, found, held_out, context, placement="norm", threshold=self.threshold, tolerance=self.tolerance
-        )
-        return Tuned(model=cut_network, masks=found, losses=(*unlearning, *recovering), notes=notes)
+        return replace(found, losses=(*unlearning, *found.losses))
 
 
 METHOD = RNP
