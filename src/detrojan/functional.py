@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 class Replaced(nn.Module):
@@ -60,6 +61,13 @@ def with_gradients(value: Tensor, tensors: Sequence[Tensor], gradients: Sequence
     """A scalar of this value, whose gradients with respect to the tensors are those given."""
     carrier = torch.stack([(t * g.detach()).sum() for t, g in zip(tensors, gradients, strict=True)]).sum()
     return value.detach() + carrier - carrier.detach()
+
+
+@contextmanager
+def differentiable_twice() -> Iterator[None]:
+    """Within the block attention is computed step by step, since fused kernels have no second derivative."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS
 from detrojan.training import OnStep
 from detrojan.tuning import Context, Cost, Diverged, Meter, Tuned
+from detrojan.wrappers import unwrap
 
 HELD_OUT = 0.2
 FEWEST_HELD_OUT = 20
@@ -149,7 +150,7 @@ def purify(
         training=None if training is None else gather(training),
     )
     tuned, judged = held_back(samples, fraction=held_out, fewest=FEWEST_HELD_OUT, seed=seed)
-    victim = copy.deepcopy(model)
+    victim = copy.deepcopy(unwrap(model)[0])
     if not context.execution.sharded:  # shards cannot be copied, as methods do
         context.execution.place(victim)
     scores_before = _first_look(context.execution.placed(victim), samples, context)
@@ -207,9 +208,10 @@ def _first_look(victim: nn.Module, samples: Samples, context: Context) -> Tensor
 def _like(model: nn.Module, outcome: Tuned) -> nn.Module:
     """The purified weights in a copy of the victim, so that class, device, dtypes, layout and modes are its own."""
     twin, purified = copy.deepcopy(model), outcome.model
-    twin.load_state_dict(parallel.gathered(purified) if parallel.sharded(purified) else purified.state_dict())
+    network, _ = unwrap(twin)
+    network.load_state_dict(parallel.gathered(purified) if parallel.sharded(purified) else purified.state_dict())
     if outcome.guard is not None:
-        outcome.guard(twin)
+        outcome.guard(network)
     return twin
 
 

@@ -2,13 +2,13 @@
 
 import copy
 import inspect
-from dataclasses import fields
 
 import pytest
 import torch
 from torch import nn
 
 import detrojan
+from defending import purify, quick
 from detrojan.data.samples import Samples
 from detrojan.defenses import DEFENSES
 from detrojan.errors import DetrojanError
@@ -18,20 +18,6 @@ CERTAIN = {"identity", "clp"}
 """Methods that draw nothing."""
 GUARDED = {"unit"}
 """Methods whose result is hooks on the victim."""
-
-
-def quick(name: str, steps: int = 4):
-    """A defense with few steps of each kind."""
-    few = {"steps": steps, "batch": 16, "rounds": 2, "warmup": 2}
-    names = {f.name for f in fields(DEFENSES[name])}
-    asked = {n: few.get(n, steps // 2 + 1) for n in names if n in few or n.endswith(("_steps", "_epochs"))}
-    return DEFENSES[name](**asked)
-
-
-def purify(model: nn.Module, clean: Samples, *, method, **more):
-    """The public call, with the clean samples as the training set where the method wants one."""
-    training = clean if getattr(method, "needs_training_set", False) else None
-    return detrojan.purify(model, clean, method=method, training=training, **more)
 
 
 def labels_of(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:

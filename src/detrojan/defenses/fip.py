@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from detrojan.data.samples import Samples
+from detrojan.functional import differentiable_twice
 from detrojan.tuning import Context, Tuned, plain_loss, sgd, tunable, tune, weights_of
 
 
@@ -48,10 +49,11 @@ class FIP:
 
         def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
             nonlocal done
-            loss = plain_loss(network, context, inputs, labels, generator)
             done += 1
             if done % self.every:
-                return loss
+                return plain_loss(network, context, inputs, labels, generator)
+            with differentiable_twice():
+                loss = plain_loss(network, context, inputs, labels, generator)
             context.meter.backwards += 1
             slopes = torch.autograd.grad(loss, weights, create_graph=True)
             return loss + self.penalty * torch.stack([slope.square().sum() for slope in slopes]).sum()

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from detrojan.augmentation import pixels_of
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument
-from detrojan.functional import constant, with_gradients
+from detrojan.functional import constant, differentiable_twice, with_gradients
 from detrojan.perturbations import universal
 from detrojan.tuning import Context, Tuned, shared_out, tunable, tune, weights_of
 
@@ -93,7 +93,8 @@ class IBAU:
         pixels = pixels_of(context.task.augment(inputs, generator))
 
         def loss_of(shifted: Tensor) -> Tensor:
-            scores = context.task.logits(context.forward(network, context.preprocessing(shifted)))
+            with differentiable_twice():
+                scores = context.task.logits(context.forward(network, context.preprocessing(shifted)))
             return F.cross_entropy(scores, labels)
 
         inner = self.penalty * shift.square().sum() - loss_of(pixels + shift)
