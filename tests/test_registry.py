@@ -57,7 +57,9 @@ def test_the_name_of_a_method_is_that_of_its_registration(tmp_path, monkeypatch)
     (tmp_path / "their_module.py").write_text("class METHOD: pass")
     monkeypatch.syspath_prepend(str(tmp_path))
     theirs = EntryPoint(name="theirs", value="their_module", group=ATTACKS.package)
-    monkeypatch.setattr("detrojan.registry.entry_points", lambda group: [theirs] if group == theirs.group else [])
+    monkeypatch.setattr(
+        "detrojan.registry._installed", lambda package: {theirs.name: theirs.value} if package == theirs.group else {}
+    )
     assert ATTACKS.name_of(ATTACKS.build("theirs")) == "theirs"
 
 

@@ -36,11 +36,13 @@ def mean_over_victims(groups: Sequence[Sequence[float]], *, seed: int = 0) -> Es
     value = float(np.mean([group.mean() for group in filled]))
     if len(filled) == 1:
         return mean_of(filled[0], seed=seed)
-    generator = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(RESAMPLES):
-        chosen = generator.integers(len(filled), size=len(filled))
-        drawn.append(np.mean([generator.choice(filled[i], size=len(filled[i])).mean() for i in chosen]))
+    generator, most = np.random.default_rng(seed), max(len(group) for group in filled)
+    padded = np.stack([np.pad(group, (0, most - len(group))) for group in filled])
+    chosen = generator.integers(len(filled), size=(RESAMPLES, len(filled)))
+    sizes = np.asarray([len(group) for group in filled])[chosen][..., None]
+    values = padded[chosen[..., None], (generator.random((*chosen.shape, most)) * sizes).astype(int)]
+    counted = np.arange(most) < sizes  # a victim of fewer seeds than others has fewer draws
+    drawn = ((values * counted).sum(-1) / sizes[..., 0]).mean(1)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value=value, low=float(low), high=float(high), count=sum(len(group) for group in filled))
 
