@@ -30,6 +30,7 @@ def furthest(
     context: Context,
     *,
     tolerance: float,
+    level_is: str = "threshold",
 ) -> tuple[nn.Module, dict[str, float | str]]:
     """The network pruned furthest with no more accuracy lost than tolerated, and the notes that say so.
 
@@ -40,14 +41,15 @@ def furthest(
         held_out: samples that decide.
         context: see there.
         tolerance: of accuracy, as a share in [0, 1].
+        level_is: what the notes call a level.
     """
     before = accuracy(victim, held_out, context)
     rule = f"the largest with at most {100 * tolerance:g} points of accuracy lost on {len(held_out)} held-out samples"
     for level in reversed(levels):
         pruned = context.execution.place(prune(level))
         if accuracy(pruned, held_out, context) >= before - tolerance:
-            return pruned, {"threshold": round(level, 4), "rule for the threshold": rule}
-    return victim, {"threshold": "none", "rule for the threshold": rule}
+            return pruned, {level_is: round(level, 4), f"rule for the {level_is}": rule}
+    return victim, {level_is: "none", f"rule for the {level_is}": rule}
 
 
 def tune_and_cut(

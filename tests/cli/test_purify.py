@@ -171,3 +171,27 @@ def test_the_same_seed_gives_the_same_file(purify, tmp_path):
         assert purify(*HARMLESS, "--seed", "5", "-o", tmp_path / f"{name}.pth").code == 0
     first, second = (checkpoint.read(tmp_path / f"{name}.pth").state for name in "ab")
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_method_whose_result_no_file_can_hold_is_refused_before_it_starts(purify, tmp_path):
+    outcome = purify("--method", "unit", "-o", tmp_path / "clean.pth")
+    assert outcome.code == 2
+    assert "no file of weights can hold them" in outcome.err
+    assert not list(tmp_path.iterdir())
+    assert purify("--method", "unit", "--set", "steps=2", "batch=4", "--tolerance", "1").code == 0
+
+
+def test_the_training_set_is_handed_to_the_method_that_learns_from_it(purify, pictures, tmp_path):
+    few = ("--set", "isolating_epochs=1", "training_epochs=1", "unlearning_epochs=1", "batch=4", "--tolerance", "1")
+    outcome = purify("--method", "abl", *few)
+    assert outcome.code == 2
+    assert "(--training)" in outcome.err
+    out = tmp_path / "clean.pth"
+    assert purify("--method", "abl", *few, "--training", pictures, "-o", out).code == 0
+    assert out.is_file()
+
+
+def test_auto_tells_what_it_tried(purify):
+    outcome = purify("--method", "auto", "--set", "steps=2", "--json", "--tolerance", "1")
+    assert outcome.code == 0
+    assert "points lost on" in outcome.document["notes"]["tried"]

@@ -54,7 +54,7 @@ class FinePruning:
             return network
 
         shares = [percent / 100 for percent in range(100)]
-        _, notes = furthest(prune, shares, model, held_out, context, tolerance=self.tolerance)
+        _, notes = furthest(prune, shares, model, held_out, context, tolerance=self.tolerance, level_is="share cut")
         kept = (head.weight != 0).to(head.weight.dtype)
 
         @torch.no_grad()

@@ -9,7 +9,7 @@ front of a ReLU is the same. Bounds cannot be written into weights: the result i
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ class UNIT:
         tolerance: the largest loss of accuracy, as a share, on held-out samples.
     """
 
+    guards: ClassVar[bool] = True
     steps: int = 300
     batch: int = 128
     learning_rate: float = 1e-3

@@ -81,6 +81,11 @@ def run(
 
     distributed = reading.together(sharded=sharded)
     defense = reading.configured(DEFENSES, method, settings, flag="--set")
+    if out is not None and getattr(defense, "guards", False):
+        raise BadArgument(
+            f"--out: what {method} finds is hooks on the network, and no file of weights can hold them; leave --out "
+            "away to see the verdict alone, or take another method"
+        )
     kind = reading.configured(TASKS, task, ("flip=false",) if no_flip else (), flag="--no-flip")
     preprocessing = reading.preprocessing(images)
     suspect, found = reading.load(model, network)
@@ -157,6 +162,8 @@ def _judgement(screen: Screen, result: "Result") -> None:
             )
         ],
     )
+    if result.notes:
+        screen.facts({name[0].upper() + name[1:]: str(told) for name, told in result.notes.items()})
     word, style = ("Accepted.", "bold green") if verdict.accepted else ("Rejected.", "bold red")
     screen.say(word, style=style)
     screen.say(verdict.reason)
