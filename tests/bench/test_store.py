@@ -132,5 +132,32 @@ def test_rows_are_exported_flat(tmp_path, suffix):
 
 
 def test_an_unknown_export_format_is_refused(tmp_path):
-    with Store(tmp_path / "rows.db") as store, pytest.raises(BadArgument, match=r"\.csv, \.json, \.parquet"):
+    with Store(tmp_path / "rows.db") as store, pytest.raises(BadArgument, match=r"\.csv, \.json, \.parquet, \.jsonl"):
         export(store, tmp_path / "rows.xlsx")
+
+
+def test_lines_hold_rows_whole_and_are_taken_back(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    with Store(tmp_path / "one" / "rows.db") as store:
+        for key in "abc":
+            store.put(row(key))
+        assert export(store, path, keys={"a", "c"}) == 2
+        kept = {r.key: r for r in store}
+    with Store(tmp_path / "two" / "rows.db") as store:
+        assert store.merge([path]) == 2
+        assert store.merge([path]) == 0
+        assert list(store) == [kept["a"], kept["c"]]
+
+
+@pytest.mark.parametrize(
+    "line", ["{", '{"key": "a"}', '{"key": 3, "kind": "cell", "spec": [], "result": {}, "origin": {}}', "[]"]
+)
+def test_a_line_that_is_no_row_is_refused_and_none_is_taken(tmp_path, line):
+    with Store(tmp_path / "rows.db") as store:
+        store.put(row("a"))
+        export(store, tmp_path / "rows.jsonl")
+    (tmp_path / "rows.jsonl").write_text((tmp_path / "rows.jsonl").read_text() + line + "\n")
+    with Store(tmp_path / "other" / "rows.db") as store:
+        with pytest.raises(BadFile, match=r"rows\.jsonl, line 2 is no row of a bench"):
+            store.merge([tmp_path / "rows.jsonl"])
+        assert len(store) == 0

@@ -62,6 +62,10 @@ def test_rows_table_page_export_and_merge(detrojan, grid, tmp_path):
     assert {row["kind"] for row in rows} == {"victim", "cell"}
     assert all(row["acc.value"] > 0 for row in rows)
 
+    lines = tmp_path / "rows.jsonl"
+    assert detrojan("bench", "export", "--store", store, "--grid", grid, "-o", lines).code == 0
+    again = detrojan("bench", "merge", lines, "--store", tmp_path / "three", "--json")
+    assert again.document["taken"] == 3
     merged = detrojan("bench", "merge", store, "--store", tmp_path / "two", "--json")
     assert merged.document["taken"] == 3
     assert measured(tmp_path / "two") == measured(store)

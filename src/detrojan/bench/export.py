@@ -1,32 +1,37 @@
-"""Rows as a flat table for other tools: CSV, JSON or Parquet."""
+"""Rows as files: a flat table for other tools (CSV, JSON, Parquet), or as they are, a line each (JSON lines)."""
 
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from detrojan.bench.store import Row, Store
+from detrojan.bench.store import LINES, Row, Store
 from detrojan.errors import BadArgument, MissingExtra
 from detrojan.whole_files import beside, write_text
 
 Flat = dict[str, Any]
 
 
-def export(store: Store, path: Path) -> int:
-    """Write all rows, one line each, in the format that the suffix names; returns how many.
+def export(store: Store, path: Path, *, keys: Container[str] | None = None) -> int:
+    """Write the rows of these keys (by default all), in the format that the suffix names; returns how many.
 
-    Nested fields are named by their place (`victim.attack`, `asr.value`); what has no single value is JSON text.
+    In a flat table nested fields are named by their place (`victim.attack`, `asr.value`); what has no single value is
+    JSON text. JSON lines hold rows whole: `Store.merge` takes them back.
 
     Raises:
-        BadArgument: the suffix is none of .csv, .json, .parquet.
+        BadArgument: the suffix is none of .csv, .json, .jsonl, .parquet.
         MissingExtra: Parquet without pyarrow.
     """
-    if path.suffix not in FORMATS:
-        raise BadArgument(f"{path} has no known suffix; end it in one of {', '.join(FORMATS)}")
-    rows = [_flat(row) for row in store]
-    FORMATS[path.suffix](rows, path)
+    if path.suffix not in (*FLAT, LINES):
+        raise BadArgument(f"{path} has no known suffix; end it in one of {', '.join((*FLAT, LINES))}")
+    rows = [row for row in store if keys is None or row.key in keys]
+    if path.suffix == LINES:
+        write_text(path, "".join(json.dumps(asdict(row), sort_keys=True) + "\n" for row in rows))
+    else:
+        FLAT[path.suffix]([_flat(row) for row in rows], path)
     return len(rows)
 
 
@@ -71,4 +76,4 @@ def _parquet(rows: list[Flat], path: Path) -> None:
         parquet.write_table(Table.from_pydict(columns), unfinished)
 
 
-FORMATS: dict[str, Callable[[list[Flat], Path], None]] = {".csv": _csv, ".json": _json, ".parquet": _parquet}
+FLAT: dict[str, Callable[[list[Flat], Path], None]] = {".csv": _csv, ".json": _json, ".parquet": _parquet}

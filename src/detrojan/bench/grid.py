@@ -69,6 +69,11 @@ class Grid:
     paper: str
     cells: tuple[Cell, ...]
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys of all its rows, those of the victims with them."""
+        return frozenset(key for cell in self.cells for key in (cell.key, cell.victim.key))
+
 
 def named(name: str) -> Path:
     """The file of a grid that comes with the package, or a file of the user's.

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import TypeAdapter
+
 from detrojan.errors import BadArgument, BadFile
 
 FORMAT = 1
+LINES = ".jsonl"
+"""The suffix of files that hold rows as JSON, a line each."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS rows (
   key TEXT PRIMARY KEY, kind TEXT NOT NULL, spec TEXT NOT NULL, result TEXT NOT NULL, origin TEXT NOT NULL
@@ -116,11 +120,15 @@ class Store:
         return int(self._ask("SELECT count(*) FROM rows")[0][0])
 
     def merge(self, others: Iterable[Path | str]) -> int:
-        """Take over the rows of other stores that are not here yet; returns how many."""
+        """Take over the rows of other stores, or of files of JSON lines, that are not here yet; returns how many."""
         before = len(self)
-        for path in others:
-            if not Path(path).is_file():
+        for path in map(Path, others):
+            if not path.is_file():
                 raise BadFile(f"{path} is not there; name a store that `detrojan bench run` wrote")
+            if path.suffix == LINES:
+                for row in list(_lines(path)):  # all are read before the first is taken
+                    self.put(row)
+                continue
             with closing(Store(path)) as other:
                 for row in other:
                     self.put(row)
@@ -144,3 +152,13 @@ class Store:
 
     def _damaged(self, error: Exception) -> BadFile:
         return BadFile(f"{self.path} is damaged ({error}); put it aside; `sqlite3 FILE .recover` may save rows")
+
+
+def _lines(path: Path) -> Iterator[Row]:
+    """The rows that `bench export` wrote as JSON lines."""
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            yield TypeAdapter(Row).validate_python(json.loads(line))
+        except ValueError as error:  # no JSON, or no row: pydantic's error is one, too
+            told = str(error).partition("\n")[0]
+            raise BadFile(f"{path}, line {number} is no row of a bench ({told}); export the file anew") from error

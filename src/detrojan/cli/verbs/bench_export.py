@@ -7,21 +7,24 @@ from cyclopts import Parameter
 
 from detrojan.cli import outputs, reading
 from detrojan.cli.console import Screen
-from detrojan.cli.options import Flag
+from detrojan.cli.options import BENCH, Flag
 
 
 def run(
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     store: Path = Path("bench"),
+    grid: str | None = None,
     force: Flag = False,
     json: Flag = False,
 ) -> int:
-    """Write all rows as one flat table: a column a field, named by its place, such as victim.attack or asr.value.
+    """Write rows as one flat table: a column a field, named by its place, such as victim.attack or asr.value.
 
     Args:
-        out: The file to write; its suffix says how: .csv, .json or .parquet.
+        out: The file to write; its suffix says how: .csv, .json or .parquet, or .jsonl for the rows as they are, which
+            `detrojan bench merge` takes back.
         store: The folder of the rows.
+        grid: Write only the rows of this grid, and of its victims.
         force: Overwrite a file that exists.
         json: Print one JSON document on stdout, and nothing else there.
     """
@@ -29,7 +32,8 @@ def run(
     outputs.check(out, force=force)
     from detrojan.bench.export import export
 
-    count = export(reading.rows(store), out)
+    keys = None if grid is None else reading.grid(grid, BENCH).keys
+    count = export(reading.rows(store), out, keys=keys)
     screen.say(f"Wrote {count} rows to {out}")
     screen.finish({"verb": "bench export", "rows": count, "out": out, "exit_code": 0})
     return 0

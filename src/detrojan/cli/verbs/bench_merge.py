@@ -11,14 +11,14 @@ def run(first: Path, /, *others: Path, store: Path = Path("bench"), json: Flag =
     """Take over the rows of other stores that are not here yet; the victims' weights stay where they are.
 
     Args:
-        first: The folder of a store.
+        first: The folder of a store, or a .jsonl file that `detrojan bench export` wrote.
         others: More of them.
         store: The folder that takes them in.
         json: Print one JSON document on stdout, and nothing else there.
     """
     screen = Screen(as_json=json)
     with reading.rows(store, new=True) as ours:
-        taken = ours.merge(folder / "rows.db" for folder in (first, *others))
+        taken = ours.merge(path if path.suffix == ".jsonl" else path / "rows.db" for path in (first, *others))
     screen.say(f"{taken} new rows in {store}")
     screen.finish({"verb": "bench merge", "taken": taken, "store": store, "exit_code": 0})
     return 0
