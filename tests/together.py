@@ -21,7 +21,7 @@ from detrojan.training import Recipe
 
 QUICK = {"steps": 6, "batch": 17, "rounds": 2, "warmup": 2}  # batches which two do not share evenly
 ALONE = ("nad", "fip", "ibau", "bti_dbf", "unit")
-SHARDED = ("nft", "neuron_masks", "shrink_distil", "identity", "fine_tuning", "super_fine_tuning")
+SHARDED = ("nft", "auto", "neuron_masks", "shrink_distil", "identity", "fine_tuning", "super_fine_tuning")
 
 
 def clean() -> Samples:

@@ -101,12 +101,16 @@ class TSBD:
         pairs = zip(_layers(network), _layers(unlearned), strict=True)
         changes = [(ours, (ours - theirs).abs().flatten(1)) for ours, theirs in pairs]
         moved = torch.cat([change.sum(1) for _, change in changes])
-        bar = moved.topk(max(1, round(self.neurons * len(moved)))).values[-1]
-        for weight, change in changes:
-            count = max(1, round(self.weights * change.shape[1]))
-            most = torch.zeros_like(change, dtype=torch.bool).scatter(1, change.topk(count).indices, True)
-            weight[(most & (change.sum(1) >= bar)[:, None]).view_as(weight)] = 0
-        return int((moved >= bar).sum())
+        chosen = _largest(moved[None], self.neurons).flatten().split([len(change) for _, change in changes])
+        for (weight, change), neurons in zip(changes, chosen, strict=True):
+            weight[(_largest(change, self.weights) & neurons[:, None]).view_as(weight)] = 0
+        return sum(int(neurons.sum()) for neurons in chosen)
+
+
+def _largest(values: Tensor, share: float) -> Tensor:
+    """Which of each row (N, D) are the largest: a share of them, at least one."""
+    found = values.topk(max(1, round(share * values.shape[1]))).indices
+    return torch.zeros_like(values, dtype=torch.bool).scatter(1, found, True)
 
 
 def _layers(network: nn.Module) -> list[Tensor]:
