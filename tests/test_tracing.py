@@ -7,7 +7,7 @@ from torch import nn
 from contexts import context_of, reds
 from detrojan import architectures
 from detrojan.errors import Unsupported
-from detrojan.tracing import conv_norm_pairs, features, head_of, order_of_convolutions, stages, watched
+from detrojan.tracing import features, head_of, norms_and_convolutions, order_of_convolutions, stages, watched
 
 
 class OutOfOrder(nn.Module):
@@ -27,19 +27,25 @@ class OutOfOrder(nn.Module):
         return self.head(maps.mean((2, 3)))
 
 
-def test_pairs_are_those_that_run_one_into_the_other():
+def test_a_norm_follows_the_convolution_that_runs_into_it():
     network = OutOfOrder()
-    pairs = conv_norm_pairs(network, reds(4), context_of(network))
-    assert pairs == [(network.first, network.norm_of_first)]
+    found = norms_and_convolutions(network, reds(4), context_of(network))
+    assert found == [(network.norm_of_first, [network.first])]
     assert order_of_convolutions(network, reds(4), context_of(network)) == ["first", "second"]
 
 
-def test_in_a_pre_activation_network_only_the_inner_norms_follow_a_convolution():
-    network = architectures.build("detrojan:preact_resnet18", num_classes=3, width=4)
+def test_in_a_pre_activation_network_norms_follow_sums_of_convolutions():
+    network = architectures.build("detrojan:preact_resnet18", num_classes=3, width=4).requires_grad_(False)
     names = {module: name for name, module in network.named_modules()}
-    pairs = conv_norm_pairs(network, reds(4, 32), context_of(network))
-    assert len(pairs) == 9  # the stem's, and one in each block: the other follows a sum
-    assert all(names[norm].endswith("bn2") and names[convolution].endswith("conv1") for convolution, norm in pairs[1:])
+    found = {
+        names[norm]: [names[convolution] for convolution in sources]
+        for norm, sources in norms_and_convolutions(network, reds(4, 32), context_of(network))
+    }
+    assert len(found) == 17
+    assert found["layers.0.0.bn1"] == ["conv1"]
+    assert found["layers.0.0.bn2"] == ["layers.0.0.conv1"]
+    assert set(found["layers.0.1.bn1"]) == {"layers.0.0.conv2", "conv1"}  # the stem runs round the first block
+    assert set(found["layers.1.1.bn1"]) == {"layers.1.0.conv2", "layers.1.0.shortcut"}
 
 
 def test_stages_end_with_the_last_layer_of_each_size():
@@ -54,7 +60,7 @@ def test_running_leaves_the_mode_and_no_hook():
     network = OutOfOrder().train()
     context = context_of(network)
     stages(network, reds(4), context)
-    conv_norm_pairs(network, reds(4), context)
+    norms_and_convolutions(network, reds(4), context)
     features(network, network.head, reds(5), context, batch=2)
     assert network.training
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())

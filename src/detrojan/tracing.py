@@ -1,6 +1,6 @@
 """What a network does, found by running it: which norm follows which convolution, what a layer takes in."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,19 +65,22 @@ def features(network: nn.Module, layer: nn.Module, samples: Samples, context: Co
     return torch.cat(found)
 
 
-@torch.no_grad()
-def conv_norm_pairs(network: nn.Module, samples: Samples, context: Context) -> list[tuple[Any, Any]]:
-    """Each convolution with the batch norm that takes in its output, in the order in which they run."""
-    pairs: list[tuple[Any, Any]] = []
-    made_by: dict[int, tuple[nn.Module, Tensor]] = {}  # outputs are kept, lest another tensor take their identity
+def norms_and_convolutions(network: nn.Module, samples: Samples, context: Context) -> list[tuple[Any, list[Any]]]:
+    """Each batch norm with the convolutions whose outputs, alone or in a sum, it takes in; in the order of running.
+
+    A sum is that of a residual block, in front of the next block's norm (pre-activation networks).
+    """
+    found: list[tuple[Any, list[Any]]] = []
+    made_by: dict[Any, nn.Module] = {}  # by the node of the autograd graph, which tells where a tensor comes from
 
     def put_out(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         del args
-        made_by[id(output)] = (module, output)
+        made_by[output.grad_fn] = module
 
     def take_in(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if id(args[0]) in made_by:
-            pairs.append((made_by[id(args[0])][0], module))
+        sources = list(_summands(args[0].grad_fn, made_by))
+        if sources:
+            found.append((module, sources))
 
     handles = [m.register_forward_hook(put_out) for m in network.modules() if isinstance(m, CONVOLUTIONS)]
     handles += [m.register_forward_pre_hook(take_in) for m in network.modules() if isinstance(m, BATCH_NORM)]
@@ -86,7 +89,16 @@ def conv_norm_pairs(network: nn.Module, samples: Samples, context: Context) -> l
     finally:
         for handle in handles:
             handle.remove()
-    return pairs
+    return found
+
+
+def _summands(node: Any, made_by: Mapping[Any, nn.Module]) -> Iterator[nn.Module]:
+    """The layers that made a tensor, or the terms of the sum that it is."""
+    if node in made_by:
+        yield made_by[node]
+    elif node is not None and node.name() in ("AddBackward0", "ToCopyBackward0"):
+        for behind, _ in node.next_functions:
+            yield from _summands(behind, made_by)
 
 
 @torch.no_grad()
@@ -135,5 +147,6 @@ def order_of_convolutions(network: nn.Module, samples: Samples, context: Context
 def _run_once(network: nn.Module, samples: Samples, context: Context) -> None:
     mode = network.training
     network.eval()
-    context.forward(network, context.preprocessing(samples.inputs[:2].to(context.execution.device)))
+    inputs = context.preprocessing(samples.inputs[:2].to(context.execution.device))
+    context.forward(network, inputs.detach().requires_grad_())
     network.train(mode)

@@ -95,7 +95,7 @@ def test_anp_cuts_what_a_small_disturbance_turns_against_the_task(victim, clean)
 
 
 def test_clp_knows_the_largest_singular_value_and_cuts_the_channel_that_stands_out(victim, clean):
-    bounds = lipschitz_bounds(victim[0], victim[1])
+    bounds = lipschitz_bounds(victim[1], [victim[0]])
     kernel = victim[0].weight[2].flatten(1)
     factor = (victim[1].weight[2] / (victim[1].running_var[2] + victim[1].eps).sqrt()).abs()
     torch.testing.assert_close(bounds[2], torch.linalg.svdvals(kernel).max() * factor)

@@ -2,10 +2,12 @@
 
 Needs: no samples (one batch is run to see which norm follows which convolution).
 Serves: networks in which batch norms take in the outputs of convolutions.
-Source: Zheng et al., "Data-free Backdoor Removal based on Channel Lipschitzness" (ECCV 2022).
+Source: Zheng et al., "Data-free Backdoor Removal based on Channel Lipschitzness" (ECCV 2022). Its code takes the
+convolution that is listed before a norm; here it is the one, or the sum of several, that runs into the norm.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from detrojan.data.samples import Samples
 from detrojan.errors import Unsupported
-from detrojan.tracing import conv_norm_pairs
+from detrojan.tracing import norms_and_convolutions
 from detrojan.tuning import Context, Tuned
 
 
@@ -32,12 +34,12 @@ class CLP:
         """
         context.need_whole_weights("clp")
         network = context.execution.place(copy.deepcopy(model))
-        pairs = conv_norm_pairs(network, clean, context)
-        if not pairs:
+        found = norms_and_convolutions(network, clean, context)
+        if not found:
             raise Unsupported("clp needs batch norms that take in the outputs of convolutions, and there are none")
         cut = total = 0
-        for convolution, norm in pairs:
-            bounds = lipschitz_bounds(convolution, norm)
+        for norm, convolutions in found:
+            bounds = lipschitz_bounds(norm, convolutions)
             gone = bounds > bounds.mean() + self.deviations * bounds.std()
             with torch.no_grad():
                 norm.weight[gone] = norm.bias[gone] = 0
@@ -46,12 +48,14 @@ class CLP:
 
 
 @torch.no_grad()
-def lipschitz_bounds(convolution: Any, norm: Any) -> Tensor:
-    """An upper bound for each channel (C,): its kernel's largest singular value times the norm's factor."""
-    kernels = convolution.weight.float()
-    if convolution.transposed:
-        kernels = kernels.transpose(0, 1)
-    values = torch.linalg.matrix_norm(kernels.flatten(2), ord=2)
+def lipschitz_bounds(norm: Any, convolutions: Sequence[Any]) -> Tensor:
+    """An upper bound for each channel (C,): its kernels' largest singular values, summed, times the norm's factor."""
+    values = torch.zeros_like(norm.running_var, dtype=torch.float32)
+    for convolution in convolutions:
+        kernels = convolution.weight.float()
+        if convolution.transposed:
+            kernels = kernels.transpose(0, 1)
+        values += torch.linalg.matrix_norm(kernels.flatten(2), ord=2)
     return values * (norm.weight.float() / (norm.running_var.float() + norm.eps).sqrt()).abs()
 
 
