@@ -64,21 +64,18 @@ def ascended(
     norm: Literal["linf", "l2"],
     clip: tuple[float, float],
 ) -> Tensor:
-    """Perturb each of the pixels (B, C, H, W) so that a scalar gain grows, by projected gradient ascent.
+    """Perturb each of the pixels (B, C, H, W) so that a scalar gain grows, along the sign of its gradient.
 
-    The steps follow the gradient's sign and the perturbation keeps in [-bound, bound] (`linf`), or they follow its
-    direction and the perturbation's length is at most `bound` (`l2`).
+    After each step the perturbation is brought back to at most `bound` in every pixel (`linf`) or in length (`l2`).
     """
     shift = start
     for _ in range(steps):
         shift = shift.detach().requires_grad_(True)
         (slope,) = context.gradients(gain((pixels + shift).clamp(*clip)), [shift])
         with torch.no_grad():
-            if norm == "linf":
-                shift = (shift + step_size * slope.sign()).clamp(-bound, bound)
-            else:
-                shift = shift + step_size * slope / _length(slope)
-                shift = shift * (bound / _length(shift)).clamp(max=1.0)
+            shift = shift + step_size * slope.sign()
+            short = (bound / _length(shift)).clamp(max=1.0)
+            shift = shift.clamp(-bound, bound) if norm == "linf" else shift * short
     return (pixels + shift.detach()).clamp(*clip)
 
 

@@ -26,8 +26,8 @@ class IBAU:
 
     Args:
         rounds: how often a new perturbation is found.
-        steps: of unlearning (Adam), over all rounds.
-        inner_steps: of finding a perturbation (SGD at a rate of 10), each round.
+        steps: of unlearning (Adam), over all rounds; a pass over 500 samples in each.
+        inner_steps: of finding a perturbation (SGD at a rate of 10), each round; a pass over 500 samples.
         batch: examples a step, drawn with replacement.
         learning_rate: of Adam.
         penalty: on the squared length of the perturbation.
@@ -37,8 +37,8 @@ class IBAU:
     """
 
     rounds: int = 5
-    steps: int = 100
-    inner_steps: int = 10
+    steps: int = 25
+    inner_steps: int = 5
     batch: int = 100
     learning_rate: float = 1e-3
     penalty: float = 1e-3

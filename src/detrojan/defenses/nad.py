@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from detrojan.data.samples import Samples
 from detrojan.errors import Unsupported
 from detrojan.tracing import stages, watched
-from detrojan.tuning import Context, Tuned, fine_tune, sgd, tunable, tune
+from detrojan.tuning import Context, Tuned, falling, fine_tune, sgd, tunable, tune
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class NAD:
         steps: of the distillation.
         teacher_steps: of the fine-tuning that makes the teacher.
         batch: examples a step, drawn with replacement.
-        learning_rate: of SGD in the first tenth of the steps; it is a tenth of that afterwards.
+        learning_rate: of SGD, falling by a cosine, as in BackdoorBench; the authors begin at 0.1.
         teacher_learning_rate: of the fine-tuning, falling by a cosine.
         weight_decay: of both.
         weights: of the distances, for the last stages, in the order in which they run.
@@ -34,7 +34,7 @@ class NAD:
     steps: int = 300
     teacher_steps: int = 150
     batch: int = 64
-    learning_rate: float = 0.1
+    learning_rate: float = 0.01
     teacher_learning_rate: float = 0.01
     weight_decay: float = 1e-4
     weights: tuple[float, ...] = (500.0, 1000.0, 1000.0)
@@ -83,7 +83,7 @@ class NAD:
             steps=self.steps,
             batch=self.batch,
             stage="NAD",
-            learning_rate=lambda step: self.learning_rate * (1 if step < self.steps / 10 else 0.1),
+            learning_rate=falling(self.learning_rate, self.steps),
         )
         return Tuned(model=student, masks={}, losses=(*teaching, *losses))
 

@@ -2,8 +2,9 @@
 
 Needs: labelled clean samples.
 Serves: networks with ungrouped convolutions over images.
-Source: Zhu et al., "Neural Polarizer" (NeurIPS 2023), as BackdoorBench does it. There the map is a 1 x 1 convolution
-with a batch norm, a layer of its own; here it has no norm, so that it folds into the convolution behind it.
+Source: Zhu et al., "Neural Polarizer" (NeurIPS 2023), as BackdoorBench does it (samples are not augmented). There the
+map is a 1 x 1 convolution with a batch norm, a layer of its own; here it has no norm (BackdoorBench's `onlyconv`), so
+that it folds into the convolution behind it.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class NPD:
         learning_rate: of SGD with momentum 0.9.
         bound: the largest Euclidean length of the perturbation of an input, in the unit of the pixels.
         inner_steps: of finding it.
-        inner_rate: the length of each.
+        inner_rate: the change of every pixel in each of its steps.
         weight: of each of the three further losses.
         layer: the convolution in front of which the map stands; empty takes the last but one that runs.
     """
@@ -70,10 +71,12 @@ class NPD:
             return context.task.logits(context.forward(polarized, context.preprocessing(pixels)))
 
         def warm_up(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-            return F.cross_entropy(scores_of(pixels_of(context.task.augment(inputs, generator))), labels)
+            del generator
+            return F.cross_entropy(scores_of(pixels_of(inputs)), labels)
 
         def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-            pixels = pixels_of(context.task.augment(inputs, generator))
+            del generator
+            pixels = pixels_of(inputs)
             calm = scores_of(pixels)
             runner_up = calm.detach().scatter(1, labels[:, None], -torch.inf).argmax(1)
             perturbed = ascended(
@@ -88,13 +91,13 @@ class NPD:
                 clip=clip,
             )
             moved = scores_of(perturbed)
-            wrong = moved.detach().argmax(1)
-            turned = wrong != labels
-            away = (not_given(moved, wrong) * turned).sum() / turned.sum().clamp_min(1)
+            wrong = moved.detach().scatter(1, labels[:, None], -torch.inf).argmax(1)
+            away = not_given(moved, wrong).mean() + not_given(moved, runner_up).mean()
             kept = F.cross_entropy(moved, calm.detach().argmax(1))
-            return F.cross_entropy(calm, labels) + self.weight * (kept + away + not_given(moved, runner_up).mean())
+            return F.cross_entropy(calm, labels) + self.weight * (kept + away)
 
-        optimizer, losses = torch.optim.SGD([polarizer], self.learning_rate, momentum=0.9), list[float]()
+        optimizer = torch.optim.SGD([polarizer], self.learning_rate, momentum=0.9, weight_decay=5e-4)
+        losses = list[float]()
         for stage, loss, steps, share in (
             ("NPD warms up", warm_up, self.warmup, 0.01),
             ("NPD", objective, self.steps, 1),
