@@ -138,7 +138,7 @@ def _entry(place: Place, found: list[tuple[Cell, Row]], rows: Mapping[str, Row],
     return Entry(
         place=place,
         figures=figures,
-        cost={name: sum(c[name] for c in costs) / len(costs) for name in costs[0]} if costs else {},
+        cost=mean_costs(costs),
         keys=tuple(row.key for _, row in found),
         masks=_shares([r["masks"] for r in results if "masks" in r]),
         refused=refusals[0] if refusals else "",
@@ -213,6 +213,12 @@ def _means(groups: list[dict[str, dict[str, float]]]) -> dict[str, Estimate]:
 
 def _cost(result: Mapping[str, Any]) -> dict[str, float]:
     return {k: float(v) for k, v in result["cost"].items()} if "cost" in result else {"seconds": result["seconds"]}
+
+
+def mean_costs(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The means by name, each over those that know it."""
+    names = dict.fromkeys(name for cost in costs for name in cost)
+    return {name: mean(cost[name] for cost in costs if name in cost) for name in names}
 
 
 def _published(paper: str, place: Place) -> Mapping[str, float]:

@@ -6,7 +6,7 @@ from statistics import mean
 from typing import Any
 
 from detrojan.bench.store import Row
-from detrojan.bench.tables import VICTIM, Entry, Place, Table, columns_of
+from detrojan.bench.tables import VICTIM, Entry, Place, Table, columns_of, mean_costs
 from detrojan.report import bench_figures as figures
 from detrojan.report.templates import both_widths, environment, versions
 from detrojan.weight_files import check_target
@@ -125,4 +125,4 @@ def _clouds(places: Mapping[Place, Entry], clean: str, rows: Mapping[str, Row]) 
 
 def _mean_cost(places: Mapping[Place, Entry], clean: str, defense: str) -> dict[str, float]:
     found = [e.cost for p, e in places.items() if p.clean == clean and p.defense == defense and e.cost]
-    return {name: sum(c[name] for c in found) / len(found) for name in found[0]} if found else {}
+    return mean_costs(found)
