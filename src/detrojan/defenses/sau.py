@@ -31,8 +31,8 @@ class SAU:
         bound: the largest change of a pixel, in the unit of the pixels; also the size of a step, and the start.
         fooling: the weight of fooling each of the two networks.
         sharing: the weight of fooling them into the same answer.
-        statistics: `batch`: batch norms see clean and perturbed inputs in one batch while the network is tuned, and
-            take those statistics over; `frozen`: they keep theirs, for more accuracy and more of the backdoor.
+        statistics: `frozen`: batch norms keep theirs; `batch`: they see clean and perturbed inputs in one batch while
+            the network is tuned, and take those statistics over (BackdoorBench's `train_mode`).
     """
 
     steps: int = 160
@@ -42,7 +42,7 @@ class SAU:
     bound: float = 0.2
     fooling: float = 0.01
     sharing: float = 1.0
-    statistics: Literal["batch", "frozen"] = "batch"
+    statistics: Literal["batch", "frozen"] = "frozen"
 
     def __call__(self, model: nn.Module, clean: Samples, context: Context) -> Tuned:
         """Purify a copy of the model.
