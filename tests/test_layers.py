@@ -35,6 +35,7 @@ ROOMS = [
     "placement",
     "masks",
     "tuning",
+    "weight_tuning",
     "functional",
     "pruning",
     "perturbations",
@@ -49,7 +50,17 @@ ROOMS = [
 ]
 FILES = sorted(SOURCE.rglob("*.py"))
 BLIND = (
-    *("defenses", "purification", "tuning", "functional", "pruning", "perturbations", "inversion", "tracing"),
+    *(
+        "defenses",
+        "purification",
+        "tuning",
+        "weight_tuning",
+        "functional",
+        "pruning",
+        "perturbations",
+        "inversion",
+        "tracing",
+    ),
     *("masks", "placement", "masked_layers", "sites", "wrappers"),
 )
 SIGHT = ("triggers", "attacks", "poisoning", "victim", "evaluation", "bench", "report", "cli")

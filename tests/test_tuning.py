@@ -7,7 +7,8 @@ import torch
 
 from contexts import context_of, reds
 from detrojan.models.small_cnn import small_cnn
-from detrojan.tuning import Meter, falling, fine_tune, reestimate, shared_out, tunable, unlearn
+from detrojan.tuning import Meter
+from detrojan.weight_tuning import falling, fine_tune, reestimate, shared_out, tunable, unlearn
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory of a process in a file")

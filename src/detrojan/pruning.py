@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from detrojan.data.samples import Samples, held_back
 from detrojan.masks import Masks, Placement, Predicate
-from detrojan.tuning import Context, Objective, Tuned, accuracy, tune
+from detrojan.tuning import Context, Objective, Tuned, tune
+from detrojan.weight_tuning import accuracy
 
 HELD_OUT, FEWEST_HELD_OUT = 0.2, 20
 THRESHOLDS = tuple(step / 20 for step in range(19))

@@ -1,13 +1,10 @@
 """What every defense shares: the context it works in, the step loop, what it costs, and what it hands back."""
 
-import copy
 import ctypes
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from math import cos, pi
 from pathlib import Path
 from typing import Any
 
@@ -184,14 +181,6 @@ def tune(
     return losses
 
 
-def plain_loss(
-    network: nn.Module, context: Context, inputs: Tensor, labels: Tensor, generator: torch.Generator
-) -> Tensor:
-    """The task's loss on stored inputs under weak augmentation, a scalar."""
-    prepared = context.preprocessing(context.task.augment(inputs, generator))
-    return context.task.loss(context.forward(network, prepared), labels).mean()
-
-
 def mixup_loss(
     network: nn.Module, context: Context, inputs: Tensor, labels: Tensor, generator: torch.Generator
 ) -> Tensor:
@@ -199,106 +188,6 @@ def mixup_loss(
     mixed = mixup(context.preprocessing(context.task.augment(inputs, generator)), generator)
     outputs = context.forward(network, mixed.inputs)
     return mixed.loss(context.task.loss(outputs, labels), context.task.loss(outputs, labels[mixed.partner]))
-
-
-def tunable(model: nn.Module, context: Context) -> nn.Module:
-    """A copy of a network in train mode where it runs, with all of its weights trainable."""
-    network = copy.deepcopy(model)
-    for weight in weights_of(network):
-        weight.requires_grad_(True)
-    return context.execution.place(network).train()
-
-
-def weights_of(network: nn.Module) -> list[nn.Parameter]:
-    """The weights that a gradient can change."""
-    return [parameter for parameter in network.parameters() if parameter.is_floating_point()]
-
-
-def sgd(network: nn.Module, learning_rate: float, *, momentum: float, weight_decay: float) -> torch.optim.Optimizer:
-    """SGD on all the weights of a network."""
-    return torch.optim.SGD(weights_of(network), learning_rate, momentum=momentum, weight_decay=weight_decay)
-
-
-def falling(first: float, steps: int, *, last: float = 0.0) -> Callable[[int], float]:
-    """The learning rate of each step, falling from `first` to `last` by half a cosine."""
-    return lambda step: last + (first - last) * (1 + cos(pi * step / max(1, steps))) / 2
-
-
-def fine_tune(
-    network: nn.Module,
-    clean: Samples,
-    context: Context,
-    *,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-    stage: str = "fine-tuning",
-    project: Callable[[], None] | None = None,
-) -> list[float]:
-    """Tune all the weights of a network that we own by the task's loss, at a rate that falls by a cosine."""
-    return tune(
-        partial(plain_loss, network, context),
-        sgd(network, learning_rate, momentum=momentum, weight_decay=weight_decay),
-        clean,
-        context,
-        steps=steps,
-        batch=batch,
-        stage=stage,
-        learning_rate=falling(learning_rate, steps),
-        project=project,
-    )
-
-
-def unlearn(
-    network: nn.Module,
-    clean: Samples,
-    context: Context,
-    *,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    until: float,
-) -> list[float]:
-    """Forget the clean task, in place: gradient ascent until the accuracy on the samples is at most a share.
-
-    It is asked for every fourth step; there are at most `steps`.
-    """
-
-    def ascent(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        return -plain_loss(network, context, inputs, labels, generator)
-
-    return tune(
-        ascent,
-        sgd(network, learning_rate, momentum=0.9, weight_decay=5e-4),
-        clean,
-        context,
-        steps=steps,
-        batch=batch,
-        stage="clean unlearning",
-        stop=lambda step: step % 4 == 0 and accuracy(network, clean, context) <= until,
-    )
-
-
-def accuracy(network: nn.Module, samples: Samples, context: Context) -> float:
-    """The share of samples that a network labels rightly."""
-    return float((context.predict(network, samples).argmax(1) == samples.labels).float().mean())
-
-
-def shared_out(steps: int, rounds: int) -> list[int]:
-    """So many steps for each of the rounds, as evenly as they go."""
-    return [steps * (turn + 1) // rounds - steps * turn // rounds for turn in range(rounds)]
-
-
-def reestimate(network: nn.Module, clean: Samples, context: Context, *, steps: int, batch: int) -> None:
-    """Let the batch norms of a network that we own see clean samples, so that their statistics follow its weights."""
-    mode = network.training
-    network.train()
-    with torch.no_grad():
-        objective = partial(plain_loss, network, context)
-        tune(objective, None, clean, context, steps=steps, batch=batch, stage="statistics of batch norms")
-    network.train(mode)
 
 
 def _bytes(field_name: str) -> int:

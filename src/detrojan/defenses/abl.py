@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, Unsupported
-from detrojan.tuning import Context, Objective, Tuned, falling, plain_loss, sgd, tunable, tune
+from detrojan.tuning import Context, Objective, Tuned, tune
+from detrojan.weight_tuning import falling, plain_loss, sgd, tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

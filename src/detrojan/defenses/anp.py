@@ -15,7 +15,8 @@ from detrojan.errors import BadArgument
 from detrojan.functional import Replaced
 from detrojan.masks import Masks
 from detrojan.pruning import parts, tune_and_cut
-from detrojan.tuning import Context, Tuned, plain_loss
+from detrojan.tuning import Context, Tuned
+from detrojan.weight_tuning import plain_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from detrojan.data.samples import Samples
 from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.pruning import parts
-from detrojan.tuning import Context, Diverged, Tuned, accuracy
+from detrojan.tuning import Context, Diverged, Tuned
+from detrojan.weight_tuning import accuracy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ from detrojan.errors import Unsupported
 from detrojan.functional import Replaced
 from detrojan.perturbations import limits, universal
 from detrojan.sites import CONVOLUTIONS
-from detrojan.tuning import Context, Tuned, shared_out, tunable, tune
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import shared_out, tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

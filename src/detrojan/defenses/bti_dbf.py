@@ -19,7 +19,8 @@ from detrojan.defenses._painting import Painting
 from detrojan.functional import Replaced, named_weights, stepped
 from detrojan.models.unet import UNet
 from detrojan.tracing import head_of
-from detrojan.tuning import Context, Tuned, sgd, tunable, tune
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import sgd, tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from torch import nn
 from detrojan.data.samples import Samples
 from detrojan.pruning import furthest, parts
 from detrojan.tracing import features, head_of
-from detrojan.tuning import Context, Tuned, fine_tune, tunable
+from detrojan.tuning import Context, Tuned
+from detrojan.weight_tuning import fine_tune, tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from detrojan.data.samples import Samples
-from detrojan.tuning import Context, Tuned, fine_tune, tunable
+from detrojan.tuning import Context, Tuned
+from detrojan.weight_tuning import fine_tune, tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from detrojan.data.samples import Samples
 from detrojan.functional import differentiable_twice
-from detrojan.tuning import Context, Tuned, plain_loss, sgd, tunable, tune, weights_of
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import plain_loss, sgd, tunable, weights_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from detrojan.data.samples import Samples
 from detrojan.tracing import head_of
-from detrojan.tuning import Context, Tuned, falling, plain_loss, sgd, tunable, tune
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import falling, plain_loss, sgd, tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

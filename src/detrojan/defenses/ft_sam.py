@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from detrojan.data.samples import Samples
 from detrojan.functional import Replaced, holding_statistics, named_weights, stepped
-from detrojan.tuning import Context, Tuned, falling, sgd, tunable, tune
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import falling, sgd, tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

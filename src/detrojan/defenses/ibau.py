@@ -17,7 +17,8 @@ from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument
 from detrojan.functional import constant, differentiable_twice, with_gradients
 from detrojan.perturbations import universal
-from detrojan.tuning import Context, Tuned, shared_out, tunable, tune, weights_of
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import shared_out, tunable, weights_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

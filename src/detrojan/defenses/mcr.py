@@ -14,7 +14,8 @@ from torch.func import functional_call
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument
 from detrojan.functional import named_weights
-from detrojan.tuning import Context, Tuned, falling, fine_tune, plain_loss, reestimate, tunable, tune
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import falling, fine_tune, plain_loss, reestimate, tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

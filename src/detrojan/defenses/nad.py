@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from detrojan.data.samples import Samples
 from detrojan.errors import Unsupported
 from detrojan.tracing import stages, watched
-from detrojan.tuning import Context, Tuned, falling, fine_tune, sgd, tunable, tune
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import falling, fine_tune, sgd, tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

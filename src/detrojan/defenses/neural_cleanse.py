@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from detrojan.augmentation import pixels_of
 from detrojan.data.samples import Samples
 from detrojan.inversion import Patch, flags, invert
-from detrojan.tuning import Context, Tuned, falling, sgd, tunable, tune
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import falling, sgd, tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

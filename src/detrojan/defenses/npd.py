@@ -19,7 +19,8 @@ from detrojan.errors import BadArgument, Unsupported
 from detrojan.functional import Replaced, constant
 from detrojan.perturbations import ascended, limits, not_given
 from detrojan.tracing import order_of_convolutions
-from detrojan.tuning import Context, Tuned, tunable, tune
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

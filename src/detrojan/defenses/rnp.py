@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from detrojan.data.samples import Samples
 from detrojan.masks import Masks
 from detrojan.pruning import parts, tune_and_cut
-from detrojan.tuning import Context, Tuned, plain_loss, tunable, unlearn
+from detrojan.tuning import Context, Tuned
+from detrojan.weight_tuning import plain_loss, tunable, unlearn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

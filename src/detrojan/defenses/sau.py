@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from detrojan.augmentation import pixels_of
 from detrojan.data.samples import Samples
 from detrojan.perturbations import ascended, limits, not_given
-from detrojan.tuning import Context, Tuned, tunable, tune, weights_of
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import tunable, weights_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from torch import nn
 
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument
-from detrojan.tuning import Context, Tuned, plain_loss, tunable, tune, weights_of
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import plain_loss, tunable, weights_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ from detrojan.errors import BadArgument, Unsupported
 from detrojan.functional import Replaced, holding_statistics, named_weights, stepped, with_gradients
 from detrojan.placement import outputs_of
 from detrojan.sites import CONVOLUTIONS
-from detrojan.tuning import Context, Tuned, falling, plain_loss, sgd, tunable, tune, unlearn
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import falling, plain_loss, sgd, tunable, unlearn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,8 @@ from detrojan.functional import constant
 from detrojan.pruning import parts
 from detrojan.sites import is_norm
 from detrojan.tracing import watched
-from detrojan.tuning import Context, Tuned, accuracy, plain_loss, tunable, tune
+from detrojan.tuning import Context, Tuned, tune
+from detrojan.weight_tuning import accuracy, plain_loss, tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
