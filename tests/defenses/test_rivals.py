@@ -183,7 +183,7 @@ def test_bounds_hold_what_clean_samples_need_and_clip_the_rest(victim, clean):
     assert not any(module._forward_hooks for module in victim.modules())
 
 
-def test_abl_takes_what_is_learned_first_for_poison():
+def test_abl_sets_its_share_aside_and_learns_anew():
     samples = reds(90)
     images = samples.inputs.clone()
     poison = torch.arange(0, 90, 10)

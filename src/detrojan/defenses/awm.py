@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from detrojan.augmentation import pixels_of
 from detrojan.data.samples import Samples
 from detrojan.errors import Unsupported
-from detrojan.functional import Replaced
+from detrojan.functional import Replaced, constant
 from detrojan.perturbations import limits, universal
 from detrojan.sites import CONVOLUTIONS
 from detrojan.tuning import Context, Tuned, tune
@@ -63,10 +63,10 @@ class AWM:
             raise Unsupported("awm masks the weights of convolutions, and there are none; use channel masks of nft")
         masks = {name: torch.ones_like(weight, requires_grad=True) for name, weight in weights.items()}
         optimizer = torch.optim.Adam(masks.values(), self.learning_rate)
-        losses, clip = list[float](), limits(clean)
+        losses, clip, fixed = list[float](), limits(clean), constant(network).tensors
 
         def masked() -> Replaced:
-            return Replaced(network, {name: weights[name] * mask for name, mask in masks.items()})
+            return Replaced(network, {**fixed, **{name: weights[name] * mask for name, mask in masks.items()}})
 
         def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
             pixels, network = pixels_of(context.task.augment(inputs, generator)), masked()
