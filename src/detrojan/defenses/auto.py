@@ -20,7 +20,7 @@ from detrojan.weight_tuning import accuracy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auto:
-    """Clean samples tell what a method cost, not what it removed: the first of a fixed order that costs little is taken.
+    """Clean samples tell what a method cost, not what it removed: the first of an order that costs little is taken.
 
     Args:
         order: names of defenses, each at its defaults; one that cannot serve the network, or diverges, is passed over.
