@@ -1,12 +1,15 @@
 """Augmentations of a batch, on the batch's own device, each a function of a tensor and a generator.
 
 Images are (B, C, H, W), of any scale: bytes, pixels in [0, 1] or normalised. RandAugment and AugMix come from
-torchvision and need bytes or pixels in [0, 1].
+torchvision and need bytes or pixels in [0, 1]. Point clouds are (B, P, 3).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
@@ -58,16 +61,38 @@ def mixup(inputs: Tensor, generator: torch.Generator, *, alpha: float = 1.0) -> 
 
 
 def cutmix(images: Tensor, generator: torch.Generator, *, alpha: float = 1.0) -> Mixed:
-    """CutMix: a box of the partner pasted into each image; the weight is the share of pixels kept.
+    """CutMix: a box of the partner pasted into each image or clip; the weight is the share of pixels kept.
 
-    Source: Yun et al., "CutMix" (2019).
+    Source: Yun et al., "CutMix" (2019); of clips, a box in space and time, "VideoMix" (Yun et al., 2020).
     """
     partner = _permutation(images, generator)
-    box = _box(images, (1 - _beta(alpha, generator)) ** 0.5, generator)
+    box = _box(images.shape[2:], 1 - _beta(alpha, generator), generator)
     pasted = images.clone()
-    pasted[..., box[0], box[1]] = images[partner][..., box[0], box[1]]
-    area = (box[0].stop - box[0].start) * (box[1].stop - box[1].start)
-    return Mixed(inputs=pasted, partner=partner, weight=1 - area / (images.shape[-2] * images.shape[-1]))
+    pasted[:, :, *box] = images[partner][:, :, *box]
+    share = prod(side.stop - side.start for side in box) / prod(images.shape[2:])
+    return Mixed(inputs=pasted, partner=partner, weight=1 - share)
+
+
+def point_cutmix(clouds: Tensor, generator: torch.Generator, *, alpha: float = 1.0) -> Mixed:
+    """A share of each cloud's points, drawn anew, replaced by points of the partner; the weight is the share kept.
+
+    Source: the random variant of Zhang et al., "PointCutMix" (2021).
+    """
+    partner, count = _permutation(clouds, generator), clouds.shape[1]
+    kept = round(_beta(alpha, generator) * count)
+    order = torch.rand(clouds.shape[:2], generator=generator, device=generator.device).argsort(1).to(clouds.device)
+    replaced = (order >= kept)[..., None]
+    return Mixed(inputs=torch.where(replaced, clouds[partner], clouds), partner=partner, weight=kept / count)
+
+
+def point_mixup(clouds: Tensor, generator: torch.Generator, *, alpha: float = 1.0) -> Mixed:
+    """Each point moved towards its partner in the cheapest one-to-one matching with the partner's cloud.
+
+    Source: Chen et al., "PointMixup: Augmentation for Point Clouds" (2020).
+    """
+    weight, partner = _beta(alpha, generator), _permutation(clouds, generator)
+    matched = torch.stack([_matched(own, other) for own, other in zip(clouds, clouds[partner], strict=True)])
+    return Mixed(inputs=torch.lerp(matched, clouds, weight), partner=partner, weight=weight)
 
 
 def cutout(images: Tensor, generator: torch.Generator, *, size: float = 0.5) -> Tensor:
@@ -88,14 +113,19 @@ def cutout(images: Tensor, generator: torch.Generator, *, size: float = 0.5) -> 
 
 
 def pixels_of(images: Tensor) -> Tensor:
-    """Bytes become pixels in [0, 1]; floating-point images pass."""
+    """Bytes become pixels in [0, 1]; floats pass, be they images or points."""
     return images if images.is_floating_point() else images.float() / 255
 
 
+def bytes_of(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1] as bytes, rounded, with saturation."""
+    return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
 def brightness(images: Tensor, generator: torch.Generator, *, strength: float = 0.2) -> Tensor:
-    """Scale each image by a factor drawn from [1 - strength, 1 + strength]."""
+    """Scale each image, clip or cloud by a factor drawn from [1 - strength, 1 + strength]."""
     draw = torch.rand(len(images), generator=generator, device=generator.device).to(images.device)
-    return images * (1 + strength * (2 * draw - 1)).to(images.dtype)[:, None, None, None]
+    return images * (1 + strength * (2 * draw - 1)).to(images.dtype).view(-1, *[1] * (images.ndim - 1))
 
 
 def randaugment(images: Tensor, generator: torch.Generator, *, operations: int = 2, magnitude: int = 9) -> Tensor:
@@ -137,10 +167,18 @@ def _beta(alpha: float, generator: torch.Generator) -> float:
         return float(torch.distributions.Beta(alpha, alpha).sample())
 
 
-def _box(images: Tensor, share: float, generator: torch.Generator) -> tuple[slice, slice]:
+def _box(sides: Sequence[int], share: float, generator: torch.Generator) -> tuple[slice, ...]:
+    """A box of this share of the volume, as far as it does not reach over the edge."""
     slices = []
-    for side in images.shape[-2:]:
+    for side in sides:
         centre = int(_integers(side, 1, generator, torch.device("cpu")))
-        half = share * side / 2
+        half = share ** (1 / len(sides)) * side / 2
         slices.append(slice(max(0, round(centre - half)), min(side, round(centre + half))))
-    return slices[0], slices[1]
+    return tuple(slices)
+
+
+def _matched(own: Tensor, other: Tensor) -> Tensor:
+    """The points of another cloud, in the order in which they lie nearest to our own in all."""
+    distance = torch.cdist(own.detach().float(), other.detach().float()).square()
+    _, columns = linear_sum_assignment(distance.cpu().numpy())
+    return other[torch.as_tensor(columns, device=other.device)]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detrojan.data.samples import Samples
+from detrojan.augmentation import bytes_of, pixels_of
+from detrojan.data.samples import Kind, Samples
 from detrojan.errors import BadArgument, BadData
 from detrojan.execution import resident
 from detrojan.randomness import Seeds
@@ -21,6 +22,12 @@ Mapping = Literal["all-to-one", "all-to-all"]
 Pool = Literal["auto", "non-target", "target", "all"]
 
 CLEAN, POISON, COMPANION = 0, 1, 2
+LAYOUTS: dict[Kind, str] = {
+    "images": "uint8 of shape (N, C, H, W)",
+    "clips": "uint8 of shape (N, C, T, H, W)",
+    "points": "floats of shape (N, P, 3)",
+    "inputs": "a network's own inputs",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +55,9 @@ class Backdoor:
         return torch.isin(labels, torch.tensor(sources, device=labels.device))
 
     def stamp(self, images: Tensor, *, batch: int = 512) -> Tensor:
-        """Stamp stored uint8 images (N, C, H, W), with saturation; returns uint8."""
+        """Stamp stored inputs (N, ...); of bytes, with saturation, come bytes."""
         with torch.no_grad():
-            stamped = [to_bytes(self.attack.stamp(part.float() / 255)) for part in images.split(batch)]
+            stamped = [stored_as(part, self.attack.stamp(pixels_of(part))) for part in images.split(batch)]
         return torch.cat(stamped) if stamped else images.clone()
 
 
@@ -79,7 +86,7 @@ class PoisonedFeed:
     """A training set under attack, batch by batch; the stored samples are never changed.
 
     Args:
-        samples: stored uint8 images.
+        samples: stored images or clips (uint8), or points.
         backdoor: the attack, its target and its label mapping.
         rate: the share in [0, 1] of the pool that is poisoned.
         pool: `non-target` draws from the samples whose label the attack changes (NFT's code), `all` from every
@@ -90,7 +97,7 @@ class PoisonedFeed:
         seed: draws who is poisoned and who accompanies.
 
     Raises:
-        BadArgument: the rate, the target or the pool is out of range, or the images are not uint8.
+        BadArgument: the rate, the target or the pool is out of range, or the trigger is not made for such inputs.
         BadData: the pool is too small for a single poisoned sample.
     """
 
@@ -152,14 +159,14 @@ class PoisonedFeed:
         self.backdoor.attack.between_epochs(epoch, classify, self.samples, self.wanted)
 
     def batch(self, chosen: Tensor, augment: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The images (B, C, H, W) of these samples as bytes, augmented and under attack, and their labels (B,)."""
+        """The stored inputs (B, ...) of these samples, augmented and under attack, and their labels (B,)."""
         attack, stored = self.backdoor.attack, self._on(generator.device)
         images = stored.images[chosen.to(stored.images.device)].to(generator.device)
         labels, wanted, roles = stored.labels[chosen], stored.wanted[chosen], stored.roles[chosen]
         if attack.after_augmentation:
             images = augment(images)
         if self._classify is not None:
-            attack.adapt(self._classify, images.float() / 255, labels, wanted, generator)
+            attack.adapt(self._classify, pixels_of(images), labels, wanted, generator)
         under_attack = self._attacked(images, labels, roles, generator)
         labels = torch.where(roles == POISON, wanted, labels)
         return (under_attack if attack.after_augmentation else augment(under_attack)), labels
@@ -173,11 +180,11 @@ class PoisonedFeed:
     def harden(self, workshop: Workshop) -> None:
         """Let a clean-label attack change its images before training."""
         indices = self.indices
-        pixels, labels = self.images[indices].float() / 255, self.samples.labels[indices]
+        pixels, labels = pixels_of(self.images[indices]), self.samples.labels[indices]
         hardened = self.backdoor.attack.harden(pixels, labels, workshop)
         if hardened is not pixels:
             self.images = self.images.clone()
-            self.images[indices] = to_bytes(hardened).cpu()
+            self.images[indices] = stored_as(self.images, hardened).cpu()
             self._stored = None
 
     def snapshot(self) -> dict[str, Any]:
@@ -209,9 +216,10 @@ class PoisonedFeed:
         with torch.no_grad():
             poisoned, company = roles == POISON, roles == COMPANION
             if poisoned.any():
-                changed[poisoned] = to_bytes(attack.poison(images[poisoned].float() / 255, generator))
+                changed[poisoned] = stored_as(images, attack.poison(pixels_of(images[poisoned]), generator))
             if company.any():
-                changed[company] = to_bytes(attack.accompany(images[company].float() / 255, labels[company], generator))
+                accompanied = attack.accompany(pixels_of(images[company]), labels[company], generator)
+                changed[company] = stored_as(images, accompanied)
         return changed
 
     def _pool(self, pool: Pool) -> Tensor:
@@ -254,12 +262,14 @@ def trigger(samples: Samples, backdoor: Backdoor) -> Triggered:
 
 
 def check(samples: Samples, backdoor: Backdoor) -> None:
-    """Refuse images that the trigger cannot be put on, labels that do not exist, and what the attack does not know."""
-    if samples.inputs.dtype != torch.uint8:
-        raise BadArgument(
-            f"triggers are stamped on uint8 pixels, got {samples.inputs.dtype}; load the images unnormalised"
-        )
+    """Refuse inputs that the trigger cannot be put on, labels that do not exist, and what the attack does not know."""
     attack, name = backdoor.attack, type(backdoor.attack).__name__
+    if samples.kind not in attack.kinds:
+        raise BadArgument(
+            f"{name} is put on {' or '.join(attack.kinds)} ({', '.join(LAYOUTS[kind] for kind in attack.kinds)}), but "
+            f"{samples.name} has {samples.kind}, {samples.inputs.dtype} of shape {tuple(samples.inputs.shape)}; load "
+            "pixels unnormalised, or choose another attack"
+        )
     if (attack.clean_label or attack.one_target) and backdoor.mapping != "all-to-one":
         raise BadArgument(f"{name} has one target; mapping must be all-to-one")
     if backdoor.sources and attack.sources:
@@ -272,6 +282,6 @@ def check(samples: Samples, backdoor: Backdoor) -> None:
         attack.blank(shape).stamp(torch.zeros(1, *shape))
 
 
-def to_bytes(pixels: Tensor) -> Tensor:
-    """Pixels in [0, 1] as bytes, rounded, with saturation."""
-    return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
+def stored_as(stored: Tensor, changed: Tensor) -> Tensor:
+    """Changed pixels in [0, 1] as bytes, where the stored ones are bytes; changed points as they are."""
+    return bytes_of(changed) if stored.dtype == torch.uint8 else changed

@@ -31,6 +31,7 @@ class Step:
 
 
 OnStep = Callable[[Step], None]
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,10 @@ class Recipe:
         for name in ("momentum", "label_smoothing", "warmup", "small"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadArgument(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+
+    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Random crop and flip of a batch of images (B, C, H, W)."""
+        return crop_and_flip(images, generator, padding=self.padding, flip=self.flip)
 
 
 class Feed(Protocol):
@@ -131,8 +136,9 @@ def fit(
     on_step: OnStep | None = None,
     stage: str = "training",
     state: Path | None = None,
+    augment: Augmentation | None = None,
 ) -> list[float]:
-    """Train a network that the caller owns, in place, on stored images; returns the mean loss of each epoch.
+    """Train a network that the caller owns, in place, on stored samples; returns the mean loss of each epoch.
 
     The data lie on the device, where it has room for them, and are augmented there in batches. The last, smaller batch
     of an epoch is dropped unless it is the only one.
@@ -149,6 +155,7 @@ def fit(
         state: a file that is written after each epoch. Where it exists already, training goes on from it, and ends
             with the same network as without the interruption. The caller removes it when all is done. A sharded
             training (FSDP2) keeps none; of several processes the first one writes, and all must see the file.
+        augment: what stands in for the recipe's crop and flip, where the samples are no images.
 
     Raises:
         BadData: fewer than two samples.
@@ -181,8 +188,8 @@ def fit(
     )
     classify = classifier(network, preprocessing, execution)
 
-    def augment(images: Tensor) -> Tensor:
-        return crop_and_flip(images, generator, padding=recipe.padding, flip=recipe.flip)
+    def augmented(inputs: Tensor) -> Tensor:
+        return (augment or recipe.augment)(inputs, generator)
 
     with seeds.seeded("dropout"):
         if state is not None and state.exists():
@@ -191,7 +198,7 @@ def fit(
             feed.begin(epoch, classify)
             epoch_losses = []
             for chosen in _batches(len(feed), recipe.batch, generator):
-                images, labels = feed.batch(chosen, augment, generator)
+                images, labels = feed.batch(chosen, augmented, generator)
                 inputs = preprocessing(images)
                 if epoch < recipe.small * recipe.epochs:
                     inputs = F.interpolate(inputs, scale_factor=0.75, mode="bilinear", antialias=True)

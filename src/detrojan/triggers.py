@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from detrojan.data.preprocessing import Preprocessing
-from detrojan.data.samples import Samples
+from detrojan.data.samples import Kind, Samples
 from detrojan.errors import BadArgument
 from detrojan.execution import Execution
 from detrojan.randomness import Seeds
@@ -58,9 +58,11 @@ class Workshop:
 class Trigger:
     """The base of every attack: the protocol's facts, and hooks that do nothing unless an attack needs them.
 
-    Pixels are (B, C, H, W) in [0, 1]; every hook returns new pixels and leaves its input alone.
+    Pixels are (B, C, H, W) in [0, 1], or what else `kinds` says: clips (B, C, T, H, W) in [0, 1], points (B, P, 3) as
+    they are. Every hook returns new ones and leaves its input alone.
 
     Attributes:
+        kinds: what the trigger can be put on, in the words of `Samples.kind`.
         clean_label: poisoned samples keep their labels and are taken from the target class.
         redraws: which samples are poisoned is drawn anew in each epoch, since the attacker runs the training.
         after_augmentation: the trigger is put on augmented images; otherwise on stored ones, before augmentation.
@@ -70,6 +72,7 @@ class Trigger:
         one_target: the attack is made for a single target; all-to-all has no meaning for it.
     """
 
+    kinds: ClassVar[tuple[Kind, ...]] = ("images",)
     clean_label: ClassVar[bool] = False
     redraws: ClassVar[bool] = False
     after_augmentation: ClassVar[bool] = False

@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detrojan.augmentation import mixup
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.execution import Execution
 from detrojan.randomness import Seeds
-from detrojan.tasks.image import Image
+from detrojan.tasks import Task
 from detrojan.training import OnStep, Step
 
 
@@ -64,7 +63,7 @@ class Context:
     `training` is what the victim learned from, where the user has it; nobody says which of its samples are poisoned.
     """
 
-    task: Image
+    task: Task
     preprocessing: Preprocessing
     execution: Execution
     seeds: Seeds
@@ -185,7 +184,7 @@ def mixup_loss(
     network: nn.Module, context: Context, inputs: Tensor, labels: Tensor, generator: torch.Generator
 ) -> Tensor:
     """The task's loss on stored inputs under weak augmentation and MixUp, a scalar."""
-    mixed = mixup(context.preprocessing(context.task.augment(inputs, generator)), generator)
+    mixed = context.task.mixup(context.preprocessing(context.task.augment(inputs, generator)), generator)
     outputs = context.forward(network, mixed.inputs)
     return mixed.loss(context.task.loss(outputs, labels), context.task.loss(outputs, labels[mixed.partner]))
 

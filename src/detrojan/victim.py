@@ -1,7 +1,7 @@
 """Make a backdoored network: poison a training set and train on it, with a record of all that was done."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
@@ -13,19 +13,34 @@ from torch import nn
 from detrojan import architectures, checkpoint, parallel
 from detrojan.attacks import ATTACKS
 from detrojan.data.preprocessing import Preprocessing
-from detrojan.data.samples import Samples
+from detrojan.data.samples import Kind, Samples
 from detrojan.errors import BadArgument, BadFile
 from detrojan.execution import Distributed, Execution, Precision
 from detrojan.models.preact_resnet import preact_resnet18
 from detrojan.poisoning import Backdoor, PoisonedFeed, Pool
 from detrojan.poisoning import Mapping as LabelMapping
 from detrojan.randomness import Seeds
+from detrojan.tasks import TASKS, Task
 from detrojan.training import OnStep, Recipe, classifier, fit
 from detrojan.triggers import Surrogate, Trigger, Workshop
 from detrojan.whole_files import write_text
 
-SURROGATE_WIDTH = 16
-SURROGATE_RECIPE = Recipe(epochs=4, batch=128, learning_rate=0.4, padding=0, small=0.5)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Own:
+    """The attacker's own network for some kind of samples, which ends in a linear layer `fc`, and how it is trained."""
+
+    build: Callable[[Samples], nn.Module]
+    recipe: Recipe
+
+
+def _small_resnet(samples: Samples) -> nn.Module:
+    return preact_resnet18(16, samples.num_classes, samples.inputs.shape[1])
+
+
+SURROGATES: dict[Kind, _Own] = {
+    "images": _Own(build=_small_resnet, recipe=Recipe(epochs=4, batch=128, learning_rate=0.4, padding=0, small=0.5)),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +73,7 @@ def train(
     architecture: str | nn.Module,
     data: Samples,
     *,
+    task: Any = "image",
     attack: str | Trigger | None = "badnets",
     poison_rate: float | None = None,
     target: int = 0,
@@ -81,7 +97,9 @@ def train(
     Args:
         architecture: as in `detrojan.architectures.build`, with `settings` for its builder; a module is trained in
             place.
-        data: stored uint8 training images.
+        data: stored training samples: uint8 images or clips, or points.
+        task: a name of `detrojan list tasks`, or a configured task; it augments what is no image (images are cropped
+            and mirrored as the recipe says).
         attack: a name of `detrojan list attacks`, a configured attack, or None for a clean network.
         poison_rate: the share in [0, 1] of `pool` that is poisoned; None takes the attack's published rate.
         target: the label that the attacker wants (all-to-one).
@@ -107,6 +125,7 @@ def train(
     """
     seeds, recipe, preprocessing = Seeds(seed=seed), recipe or Recipe(), preprocessing or Preprocessing()
     method = ATTACKS.build(attack) if attack is not None else None
+    chosen = TASKS.build(task)
     rate = method.rate if poison_rate is None and method is not None else poison_rate or 0.0
     backdoor, feed = None, None
     of_surrogate = None if state is None or not parallel.leads() else state.with_name(f"{state.name}.surrogate")
@@ -120,7 +139,7 @@ def train(
     if method is not None:
         backdoor = Backdoor(attack=method, target=target, mapping=mapping, sources=sources)
         feed = PoisonedFeed(data, backdoor, rate=rate, pool=pool, companions=companions, seed=seed)
-        workshop = _workshop(data, backdoor, preprocessing, execution, seeds, on_step, of_surrogate)
+        workshop = _workshop(data, backdoor, chosen, preprocessing, execution, seeds, on_step, of_surrogate)
         method.admit(model, workshop)
         started = state is not None and state.exists()
         learned = method.blank(tuple(data.inputs.shape[1:])) if started else method.forge(workshop)
@@ -140,6 +159,7 @@ def train(
         seed=seed,
         on_step=on_step,
         state=state,
+        augment=None if data.kind == "images" else chosen.augment,
     )
     if of_surrogate is not None:
         of_surrogate.unlink(missing_ok=True)
@@ -152,6 +172,7 @@ def train(
         "architecture": architecture if isinstance(architecture, str) else type(model).__name__,
         "architecture_settings": settings,
         "start_sha256": None if found is None else found.sha256,
+        "task": TASKS.name_of(chosen),
         "data": data.name,
         "image_shape": list(data.inputs.shape[1:]),
         "attack": None if method is None else ATTACKS.name_of(method),
@@ -176,6 +197,7 @@ def forge(
     backdoor: Backdoor,
     data: Samples,
     *,
+    task: Any = "image",
     preprocessing: Preprocessing | None = None,
     device: str = "auto",
     precision: Precision = "auto",
@@ -187,7 +209,8 @@ def forge(
     The arguments are those of `train`.
     """
     execution = Execution.choose(preact_resnet18(width=1), device, precision)  # as for any convolutional victim
-    workshop = _workshop(data, backdoor, preprocessing or Preprocessing(), execution, Seeds(seed=seed), on_step)
+    seeds, chosen = Seeds(seed=seed), TASKS.build(task)
+    workshop = _workshop(data, backdoor, chosen, preprocessing or Preprocessing(), execution, seeds, on_step)
     learned = backdoor.attack.forge(workshop)
     return replace(backdoor, attack=learned.to("cpu").eval() if isinstance(learned, nn.Module) else learned)
 
@@ -232,28 +255,31 @@ def trigger_file(path: Path) -> Path:
 def _workshop(
     samples: Samples,
     backdoor: Backdoor,
+    task: Task,
     preprocessing: Preprocessing,
     execution: Execution,
     seeds: Seeds,
     on_step: OnStep | None,
     state: Path | None = None,
 ) -> Workshop:
-    """The attacker's means; a surrogate is a narrow PreActResNet trained for a few epochs on clean images."""
+    """The attacker's means; a surrogate is a small network trained for a few epochs on clean samples."""
 
     def surrogate(part: Samples) -> Surrogate:
+        own = SURROGATES[samples.kind]
         with seeds.seeded("surrogate weights"):
-            network = preact_resnet18(SURROGATE_WIDTH, samples.num_classes, samples.inputs.shape[1])
+            network = own.build(samples)
         chosen = Execution.choose(network, str(execution.device), "bf16" if execution.bf16 else "fp32")
         fit(
             network,
             part,
             preprocessing=preprocessing,
-            recipe=SURROGATE_RECIPE,
+            recipe=own.recipe,
             execution=chosen,
             seed=seeds.number("surrogate") % 2**31,
             on_step=on_step,
             stage="training the attacker's surrogate",
             state=state,
+            augment=None if samples.kind == "images" else task.augment,
         )
         network.requires_grad_(requires_grad=False)
         headless = deepcopy(network)
@@ -261,7 +287,7 @@ def _workshop(
         return Surrogate(
             scores=classifier(network, preprocessing, chosen),
             features=classifier(headless, preprocessing, chosen),
-            head=network.fc.weight,
+            head=network.get_parameter("fc.weight"),
         )
 
     return Workshop(

@@ -137,7 +137,7 @@ BAD = {
     "types": ([(X[0], 0), (X[0].to(torch.uint8), 1)], r"\(3, 4, 4\) uint8"),
     "nan": ((nan, Y), "inputs hold NaN or infinity, first in sample 4"),
     "infinity": ((X / 0, Y), "first in sample 0"),
-    "bytes NHWC": ((torch.zeros(6, 4, 4, 3, dtype=torch.uint8), Y), r"\(N, C, H, W\) with 1 or 3 channels"),
+    "bytes NHWC": ((torch.zeros(6, 4, 4, 3, dtype=torch.uint8), Y), r"\(N, C, T, H, W\), with 1 or 3 channels"),
     "past the names": (Items([(X[0], 0), (X[1], 7)]), "label 7 is past the 3 class names"),
     "a number": (7, "must be Samples, .* or a folder, got int"),
 }

@@ -1,7 +1,7 @@
-"""BadNets: a small patch in the lower right corner. Source: Gu et al., "BadNets" (2017)."""
+"""BadNets: a small patch in the lower right corner, of every frame of a clip. Source: Gu et al., "BadNets" (2017)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from detrojan.attacks._checks import fits, share
 from detrojan.attacks._learning import at_least
 from detrojan.attacks._pictures import checker
+from detrojan.data.samples import Kind
 from detrojan.triggers import Trigger
 
 Pattern = Literal["checker", "white"]
@@ -23,6 +24,8 @@ class BadNets(Trigger):
     32-pixel image. Dirty label; the trigger is stamped before augmentation.
     """
 
+    kinds: ClassVar[tuple[Kind, ...]] = ("images", "clips")
+
     pattern: Pattern = "white"
     size: int = 3
     alpha: float = 1.0
@@ -34,7 +37,7 @@ class BadNets(Trigger):
         at_least("margin", self.margin, 0)
 
     def stamp(self, pixels: Tensor) -> Tensor:
-        """Stamp pixels (B, C, H, W) in [0, 1]; returns new pixels."""
+        """Stamp pixels (B, C, H, W) or (B, C, T, H, W) in [0, 1]; returns new pixels."""
         scale = pixels.shape[-1] / 32
         side, margin = max(2, round(self.size * scale)), round(self.margin * scale)
         fits("BadNets patch", side + margin, pixels)

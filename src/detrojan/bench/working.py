@@ -53,6 +53,7 @@ def make_victim(spec: VictimSpec, folder: Path, device: str = "auto") -> Documen
     victim = train(
         spec.architecture,
         seen,
+        task=spec.task,
         attack=spec.method(),
         poison_rate=spec.poison_rate,
         target=spec.target,

@@ -70,8 +70,11 @@ def checked(samples: Samples) -> Samples:
         label = int(samples.labels[0])
         raise BadData(f"{samples.name}: all are of class {label}; at least two classes are needed to tune and to judge")
     shape = tuple(samples.inputs.shape)
-    if samples.inputs.dtype == torch.uint8 and (len(shape) != 4 or shape[1] not in IMAGE_CHANNELS):
-        raise BadData(f"{samples.name}: uint8 images must be (N, C, H, W) with 1 or 3 channels, found shape {shape}")
+    if samples.inputs.dtype == torch.uint8 and (len(shape) not in (4, 5) or shape[1] not in IMAGE_CHANNELS):
+        raise BadData(
+            f"{samples.name}: uint8 images must be (N, C, H, W) and clips (N, C, T, H, W), with 1 or 3 channels; found "
+            f"shape {shape}"
+        )
     if samples.inputs.is_floating_point() and not samples.inputs.isfinite().all():
         good = samples.inputs.flatten(1).isfinite().all(1) if samples.inputs.ndim > 1 else samples.inputs.isfinite()
         raise BadData(f"{samples.name}: inputs hold NaN or infinity, first in sample {int((~good).nonzero()[0])}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,13 +10,16 @@ from torch import Tensor
 from detrojan.errors import BadArgument, BadData
 from detrojan.randomness import Seeds
 
+Kind = Literal["images", "clips", "points", "inputs"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Samples:
     """Inputs and their labels.
 
-    `inputs` is (N, C, H, W): uint8 RGB pixels 0..255, or float model inputs as the user gave them (then of any shape
-    (N, ...)). `labels` is (N,) int64. `name` says where they came from, for messages and reports.
+    `inputs` are uint8 images (N, C, H, W) or clips (N, C, T, H, W) with pixels 0..255, float point clouds (N, P, 3), or
+    float model inputs as the user gave them (then of any shape (N, ...)). `labels` is (N,) int64. `name` says where
+    they came from, for messages and reports.
     """
 
     inputs: Tensor
@@ -37,6 +41,11 @@ class Samples:
         return len(self.labels)
 
     @property
+    def kind(self) -> Kind:
+        """What the inputs are, told by type and shape; `inputs` are a network's own, of any meaning."""
+        return kind_of(self.inputs)
+
+    @property
     def num_classes(self) -> int:
         """The number of class names, or the largest label plus one where there are none."""
         return len(self.class_names) or (int(self.labels.max()) + 1 if len(self) else 0)
@@ -47,6 +56,13 @@ class Samples:
         return Samples(
             inputs=self.inputs[chosen], labels=self.labels[chosen], class_names=self.class_names, name=self.name
         )
+
+
+def kind_of(inputs: Tensor) -> Kind:
+    """What stored inputs are; see `Samples.kind`."""
+    if inputs.dtype == torch.uint8:
+        return "clips" if inputs.ndim == 5 else "images"
+    return "points" if inputs.is_floating_point() and inputs.ndim == 3 and inputs.shape[-1] == 3 else "inputs"
 
 
 def stratified(

@@ -148,7 +148,7 @@ class NFT:
         if self.augmentation == "cutout":
             prepared = augment.cutout(prepared, generator)
         if self.augmentation in ("mixup", "cutmix"):
-            mix = augment.mixup if self.augmentation == "mixup" else augment.cutmix
+            mix = context.task.mixup if self.augmentation == "mixup" else augment.cutmix
             mixed = mix(prepared, generator)
             outputs = context.forward(network, mixed.inputs)
             return mixed.loss(context.task.loss(outputs, labels), context.task.loss(outputs, labels[mixed.partner]))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detrojan.augmentation import brightness, mixup, pixels_of
+from detrojan.augmentation import brightness, pixels_of
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument
 from detrojan.masks import Masks, Placement
@@ -111,7 +111,7 @@ class ShrinkDistil:
     def _views(self, inputs: Tensor, context: Context, generator: torch.Generator) -> Tensor:
         """Clean inputs in disguise: crop, flip, brightness, MixUp; prepared for the network."""
         pixels = pixels_of(context.task.augment(inputs, generator))
-        return mixup(context.preprocessing(brightness(pixels, generator)), generator).inputs
+        return context.task.mixup(context.preprocessing(brightness(pixels, generator)), generator).inputs
 
 
 @dataclass(slots=True)
