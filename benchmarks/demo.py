@@ -11,11 +11,12 @@ from statistics import mean
 from typing import Any
 
 from detrojan import evaluate, purify, trigger
-from detrojan.cli.verbs import demo
+from detrojan.cli.stories import story
+from detrojan.cli.verbs.demo import parts, train_victim
 from detrojan.data.samples import sample
 from detrojan.defenses import DEFENSES
 from detrojan.evaluation.protocol import der
-from detrojan.tasks.image import Image
+from detrojan.tasks import TASKS
 from provenance import origin
 from rows import write
 
@@ -37,14 +38,15 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def main() -> None:
     """Score every candidate on every victim."""
-    task, rows = Image(flip=False, padding=1 / demo.SIZE), []
+    told, rows = story("image"), []
+    task = TASKS.build(told.task, **told.task_settings)
     for seed in SEEDS:
-        clean, seen, test = demo._digits(seed)
-        victim = demo._victim(seen, demo._backdoor(), seed, lambda _: None)
+        clean, seen, test = parts(told, seed)
+        victim = train_victim(told, seen, seed)
         triggered = trigger(test, victim.backdoor)
         before = evaluate(victim.model, test, triggered)
         for name, (method, settings) in CANDIDATES.items():
-            for per_class in demo.PER_CLASS:
+            for per_class in told.per_class:
                 few = sample(clean, per_class=per_class, seed=seed)[0]
                 result = purify(victim.model, few, task=task, method=DEFENSES.build(method, **settings), seed=seed)
                 after = evaluate(result.model, test, triggered)

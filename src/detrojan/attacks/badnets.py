@@ -1,4 +1,4 @@
-"""BadNets: a small patch in the lower right corner, of every frame of a clip. Source: Gu et al., "BadNets" (2017)."""
+"""BadNets: a small patch in the lower right corner. On clips, in every frame. Source: Gu et al., "BadNets" (2017)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal

@@ -108,13 +108,18 @@ def _columns(ends: list[tuple[float, float]], names: list[str], width: int) -> M
         return svg(figure, f"classes{width}", f"Accuracy of {len(names)} classes, before and after")
 
 
-def picture(image: Tensor, *, low: float = 0.0, high: float = 1.0) -> str:
-    """A PNG data URI of an image (C, H, W) with 1 or 3 channels: bytes as they are, floats scaled from [low, high]."""
+def picture(
+    image: Tensor, *, low: float = 0.0, high: float = 1.0, limit: tuple[int, int] = (THUMBNAIL, THUMBNAIL)
+) -> str:
+    """A PNG data URI of an image (C, H, W) with 1 or 3 channels: bytes as they are, floats scaled from [low, high].
+
+    An image that is wider or higher than `limit`, in pixels, is scaled down.
+    """
     if image.dtype != torch.uint8:
         image = ((image.float() - low) / max(high - low, 1e-12) * 255).round().clamp(0, 255).to(torch.uint8)
     pixels = image.permute(1, 2, 0).cpu().numpy()
     shown = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    shown.thumbnail((THUMBNAIL, THUMBNAIL))
+    shown.thumbnail(limit)
     buffer = io.BytesIO()
     shown.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

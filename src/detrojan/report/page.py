@@ -9,16 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detrojan.data.samples import Samples
 from detrojan.evaluation.protocol import Scores, der
 from detrojan.intervals import Estimate
 from detrojan.purification import Result
-from detrojan.report import figures
+from detrojan.report import figures, inputs
 from detrojan.report.templates import both_widths, environment, versions
 from detrojan.weight_files import check_target
 from detrojan.whole_files import write_text
 
-PICTURES = 10
 LISTED = 8
 
 
@@ -86,7 +84,7 @@ def write(
         title: the page's heading.
         before: scores of the victim on a test set, with or without a known trigger.
         after: scores of the returned model on the same test set.
-        triggered_examples: images (N, C, H, W) that carry the trigger; the first ten are shown.
+        triggered_examples: inputs (N, ...) that carry the trigger; the first ones are shown.
         hashes: SHA-256 by what it is of, such as `{"input": ..., "output": ...}`.
         command: the command line that makes this page again.
         rows: several purifications to show in one table.
@@ -137,7 +135,7 @@ def render(
             bands=figures.BANDS,
             loss=both_widths(figures.loss, losses) if losses else None,
             classes=_classes(result, before, after),
-            strips=_strips(result.clean, triggered_examples),
+            strips=inputs.strips(result.clean, triggered_examples),
             hashes=hashes or {},
             command=command,
             versions=versions(),
@@ -228,7 +226,7 @@ def _classes(result: Result, before: Scores | None, after: Scores | None) -> dic
     labels = sorted(old.keys() & new.keys())
     if not labels or not (tested or _attempted(result)):
         return None
-    names = {label: _class_name(result.clean, label) for label in labels}
+    names = {label: inputs.class_name(result.clean, label) for label in labels}
     lost = sorted((new[label].value - old[label].value, label) for label in labels)
     counts = [new[label].count for label in labels]
     return {
@@ -239,33 +237,3 @@ def _classes(result: Result, before: Scores | None, after: Scores | None) -> dic
         "worst": [(names[n], old[n], new[n]) for change, n in lost[:LISTED] if change < 0],
         "unnamed": len(labels) > figures.MANY_CLASSES,
     }
-
-
-def _strips(clean: Samples, triggered: Tensor | None) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Rows of (picture, caption), with a heading each: one clean sample a class, and the triggered ones."""
-    strips = []
-    if _are_images(clean.inputs):
-        first = [int((clean.labels == label).nonzero()[0]) for label in sorted(set(clean.labels.tolist()))[:PICTURES]]
-        captions = [_class_name(clean, int(clean.labels[n])) for n in first]
-        strips.append(("Clean", list(zip(_pictures(clean.inputs[first]), captions, strict=True))))
-    if triggered is not None and _are_images(triggered):
-        strips.append(("With the trigger", [(uri, "") for uri in _pictures(triggered[:PICTURES])]))
-    return strips
-
-
-def _are_images(inputs: Tensor) -> bool:
-    return inputs.ndim == 4 and inputs.shape[1] in (1, 3) and len(inputs) > 0
-
-
-def _pictures(images: Tensor) -> list[str]:
-    """Data URIs; floats beyond [0, 1] are model inputs, scaled from the strip's smallest to its largest value."""
-    low, high = (float(v) for v in images.float().aminmax())
-    if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    return [figures.picture(image, low=low, high=high) for image in images]
-
-
-def _class_name(samples: Samples, label: int) -> str:
-    """The name, without the control characters and half letters that a folder's name may hold."""
-    name = samples.class_names[label] if label < len(samples.class_names) else f"class {label}"
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)

@@ -1,4 +1,4 @@
-"""`detrojan demo`: the whole story in a minute, on the handwritten digits that come with scikit-learn."""
+"""`detrojan demo`: the whole story in a minute or a few, for each task on real or drawn data."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from detrojan.cli import outputs
+from detrojan.cli import drawings, outputs
 from detrojan.cli.console import Screen, percent
 from detrojan.cli.options import Flag
+from detrojan.cli.stories import Story, story
 from detrojan.cli.verbs.evaluate import scores_document
 
 if TYPE_CHECKING:
@@ -16,22 +17,14 @@ if TYPE_CHECKING:
 
     from detrojan.data.samples import Samples
     from detrojan.evaluation.protocol import Scores
-    from detrojan.poisoning import Backdoor, Triggered
+    from detrojan.poisoning import Triggered
     from detrojan.purification import Result
     from detrojan.training import OnStep, Step
     from detrojan.victim import Victim
 
-METHOD = "nft"
-SETTINGS = {"tune": "weights", "weight_learning_rate": 0.05, "steps": 150}
-"""NFT's loss on all the weights, the best of nine candidates on victims of other seeds (`benchmarks/demo.py`): on a
-network this small, masks leave most of the backdoor."""
-PER_CLASS = (1, 10, 50)
-SIZE = 16
-"""The side of the images in pixels, twice that of the stored digits, so that a patch is sharper than any stroke."""
-SHADES = " ░▒▓█"
 LEGEND = """\
-ACC: clean digits read right.  ASR: digits with the trigger read as the attacker wants.
-RA: digits with the trigger read right all the same.  Clean samples are per class; the victim never saw them.
+ACC: clean inputs recognised.  ASR: inputs with the trigger taken for what the attacker wants.
+RA: inputs with the trigger recognised all the same.  Clean samples are per class; the victim never saw them.
 A weak verdict had no samples to hold back: it was made on those that were tuned on."""
 
 
@@ -44,116 +37,123 @@ class _Attempt:
     scores: "Scores"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Victim:
+    """The network under attack, the test set without and with the trigger, and how it scores on both."""
+
+    made: "Victim"
+    test: "Samples"
+    triggered: "Triggered"
+    scores: "Scores"
+
+
 def run(
     *,
+    task: str = "image",
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("detrojan-demo"),
     seed: int = 0,
     force: Flag = False,
     json: Flag = False,
 ) -> int:
-    """Make a backdoored network and purify it with 1, 10 and 50 clean samples a class, in a minute.
+    """Make a backdoored network and purify it with few clean samples a class, in a minute or a few.
 
     Args:
+        task: What the network does: image, video or pointcloud. Clips and point clouds are those of a known data set,
+            where one lies below DETROJAN_DATA, else drawn by the program; digits come with scikit-learn.
         out: The folder for the report page and the models.
         seed: The same seed gives the same result on one machine.
         force: Overwrite what an earlier demo left there.
         json: Print one JSON document on stdout, and nothing else there.
     """
     screen = Screen(as_json=json)
+    told = story(task)
     files = {name: out / name for name in ("victim.safetensors", "victim.json", "purified.safetensors", "report.html")}
     if out.is_dir():
         outputs.check(*files.values(), force=force)
     else:
         outputs.check(out, force=force)
-    from detrojan.evaluation.protocol import evaluate
-    from detrojan.poisoning import trigger
-
-    screen.say("A backdoored reader of handwritten digits: a white patch in the corner turns every digit into a 0.\n")
-    clean, seen, test = _digits(seed)
+    clean, seen, test = parts(told, seed)
+    screen.say(f"{told.sentence}\n")
     with screen.progress() as on_step:
-        backdoor = _backdoor()
-        victim = _victim(seen, backdoor, seed, on_step)
-        triggered = trigger(test, backdoor)
-        before = evaluate(victim.model, test, triggered)
-        attempts = [_attempt(victim, clean, test, triggered, per_class, seed, on_step) for per_class in PER_CLASS]
-    _tell(screen, victim, before, attempts, test, triggered)
+        victim = _scored(told, train_victim(told, seen, seed, on_step), test)
+        attempts = [_attempt(told, victim, clean, per_class, seed, on_step) for per_class in told.per_class]
+    _tell(screen, told, victim, attempts)
     with outputs.uninterrupted():
-        _write(files, victim, before, attempts, triggered, seed, force=force)
-    _next(screen, files)
-    screen.finish(_document(before, attempts, files, seed))
+        _write(files, told, victim, attempts, seed, force=force)
+    _next(screen, files, test.name)
+    screen.finish(_document(told, victim, attempts, files, seed))
     return 0
 
 
-def _digits(seed: int) -> "tuple[Samples, Samples, Samples]":
+def parts(told: Story, seed: int) -> "tuple[Samples, Samples, Samples]":
     """The defender's clean samples, what the victim sees, and the test set; no two of them overlap."""
-    from detrojan.data.load import load
     from detrojan.data.samples import sample
 
-    every, test = load("digits", size=SIZE), load("digits", split="test", size=SIZE)
-    clean, taken = sample(every, per_class=max(PER_CLASS), seed=seed)
+    every, test = told.samples()
+    clean, taken = sample(every, per_class=max(told.per_class), seed=seed)
     kept = set(taken.tolist())
     return clean, every.subset([index for index in range(len(every)) if index not in kept]), test
 
 
-def _backdoor() -> "Backdoor":
-    from detrojan.attacks.badnets import BadNets
-    from detrojan.poisoning import Backdoor
-
-    return Backdoor(attack=BadNets(size=6), target=0)
-
-
-def _victim(seen: "Samples", backdoor: "Backdoor", seed: int, on_step: "OnStep") -> "Victim":
+def train_victim(told: Story, seen: "Samples", seed: int, on_step: "OnStep | None" = None) -> "Victim":
+    """The network under attack."""
+    from detrojan.attacks import ATTACKS
+    from detrojan.tasks import TASKS
     from detrojan.training import Recipe
     from detrojan.victim import train
 
-    recipe = Recipe(epochs=20, batch=64, learning_rate=0.1, padding=1, flip=False)
+    def named(step: "Step") -> None:
+        if on_step is not None:
+            on_step(replace(step, stage=f"{step.stage} the victim" if step.stage == "training" else step.stage))
+
     return train(
-        "detrojan:small_cnn",
+        told.architecture,
         seen,
-        attack=backdoor.attack,
-        poison_rate=0.1,
-        target=backdoor.target,
-        recipe=recipe,
+        task=TASKS.build(told.task, **told.task_settings),
+        attack=ATTACKS.build(told.attack, **told.attack_settings),
+        poison_rate=told.poison_rate,
+        recipe=Recipe(**told.recipe),
         seed=seed,
-        on_step=lambda step: on_step(replace(step, stage="training the victim")),
+        on_step=named,
+        num_classes=seen.num_classes,
+        **told.architecture_settings,
     )
 
 
-def _attempt(
-    victim: "Victim",
-    clean: "Samples",
-    test: "Samples",
-    triggered: "Triggered",
-    per_class: int,
-    seed: int,
-    on_step: "OnStep",
-) -> _Attempt:
+def _scored(told: Story, made: "Victim", test: "Samples") -> _Victim:
+    from detrojan.evaluation.protocol import evaluate
+    from detrojan.poisoning import trigger
+
+    assert made.backdoor is not None
+    triggered = trigger(test, made.backdoor)
+    return _Victim(
+        made=made, test=test, triggered=triggered, scores=evaluate(made.model, test, triggered, task=told.task)
+    )
+
+
+def _attempt(told: Story, victim: _Victim, clean: "Samples", per_class: int, seed: int, on_step: "OnStep") -> _Attempt:
     from detrojan.data.samples import sample
     from detrojan.defenses import DEFENSES
     from detrojan.evaluation.protocol import evaluate
     from detrojan.purification import purify
-    from detrojan.tasks.image import Image
+    from detrojan.tasks import TASKS
 
     def named(step: "Step") -> None:
         on_step(replace(step, stage=f"purifying, {per_class} a class"))
 
     few = sample(clean, per_class=per_class, seed=seed)[0]
-    task = Image(flip=False, padding=1 / SIZE)
-    method = DEFENSES.build(METHOD, **SETTINGS)
-    result = purify(victim.model, few, task=task, method=method, seed=seed, on_step=named)
-    return _Attempt(per_class=per_class, result=result, scores=evaluate(result.model, test, triggered))
+    task = TASKS.build(told.task, **told.task_settings)
+    method = DEFENSES.build(told.method, **told.settings)
+    result = purify(victim.made.model, few, task=task, method=method, seed=seed, on_step=named)
+    scores = evaluate(result.model, victim.test, victim.triggered, task=task)
+    return _Attempt(per_class=per_class, result=result, scores=scores)
 
 
-def _tell(
-    screen: Screen,
-    victim: "Victim",
-    before: "Scores",
-    attempts: list[_Attempt],
-    test: "Samples",
-    triggered: "Triggered",
-) -> None:
-    screen.say(_pictures(_panels(victim, attempts[-1].result, test, triggered)))
-    rows = [("victim", *_figures(before), "", "")]
+def _tell(screen: Screen, told: Story, victim: _Victim, attempts: list[_Attempt]) -> None:
+    shown = _panels(victim, attempts[-1].result)
+    if shown:
+        screen.say(drawings.beside(shown, across=told.across))
+    rows = [("victim", *_figures(victim.scores), "", "")]
     rows += [
         (
             f"purified with {each.per_class}",
@@ -164,44 +164,40 @@ def _tell(
         )
         for each in attempts
     ]
-    screen.table(f"{len(test)} test digits, %", ("", "ACC", "ASR", "RA", "seconds", "verdict"), rows)
+    screen.table(
+        f"{len(victim.test)} test samples of {victim.test.name}, %",
+        ("", "ACC", "ASR", "RA", "seconds", "verdict"),
+        rows,
+    )
     screen.say(LEGEND, style="dim")
 
 
-def _panels(
-    victim: "Victim", purified: "Result", test: "Samples", triggered: "Triggered"
-) -> "list[tuple[str, Tensor]]":
-    """The first triggered test digit that fools the victim: clean, and as both networks read it with the trigger."""
-    before, after = (_read(model, triggered.samples.inputs) for model in (victim.model, purified.model))
-    shown = int((before == triggered.wanted).nonzero()[0])
-    original = int((test.labels != triggered.wanted[0]).nonzero()[shown])
-    image = triggered.samples.inputs[shown]
+def _panels(victim: _Victim, purified: "Result") -> "list[tuple[str, Tensor]]":
+    """The first triggered test sample that fools the victim: clean, and as both networks take it with the trigger."""
+    test, triggered = victim.test, victim.triggered
+    fooled = (_read(victim.made.model, triggered.samples) == triggered.wanted).nonzero().flatten().tolist()
+    if not fooled:
+        return []
+    place = fooled[0]
+    original = int((test.labels != triggered.wanted[0]).nonzero()[place])
+    changed = triggered.samples.subset([place])
+    labels = (triggered.samples.labels[place], _read(victim.made.model, changed), _read(purified.model, changed))
+    names = [test.class_names[int(label)] for label in labels]
     return [
-        (f"a {int(triggered.samples.labels[shown])}", test.inputs[original]),
-        (f"with the trigger, read as {int(before[shown])}", image),
-        (f"purified: read as {int(after[shown])}", image),
+        (names[0], test.inputs[original]),
+        (f"with the trigger: {names[1]}", changed.inputs[0]),
+        (f"purified: {names[2]}", changed.inputs[0]),
     ]
 
 
-def _read(model: "nn.Module", images: "Tensor") -> "Tensor":
+def _read(model: "nn.Module", samples: "Samples") -> "Tensor":
     import torch
 
+    from detrojan.augmentation import pixels_of
+
     with torch.no_grad():
-        labels: Tensor = model.eval()(images.float() / 255).argmax(1)
-    return labels
-
-
-def _pictures(panels: "list[tuple[str, Tensor]]") -> str:
-    """Small pictures beside each other, one character for two pixels above one another, captions below."""
-    width = max(len(caption) for caption, _ in panels) + 4
-    lines = [""] * (SIZE // 2)
-    for _, image in panels:
-        rows = image[0].float().reshape(SIZE // 2, 2, SIZE).mean(1) / 255
-        for index, row in enumerate(rows.tolist()):
-            drawn = "".join(SHADES[round(value * (len(SHADES) - 1))] for value in row)
-            lines[index] += f"  {drawn}".ljust(width)
-    captions = "".join(f"  {caption}".ljust(width) for caption, _ in panels)
-    return "\n".join([*lines, captions]) + "\n"
+        answers = [model.eval()(pixels_of(part)).argmax(1) for part in samples.inputs.split(64)]
+    return torch.cat(answers)
 
 
 def _figures(scores: "Scores") -> tuple[str, ...]:
@@ -209,43 +205,40 @@ def _figures(scores: "Scores") -> tuple[str, ...]:
 
 
 def _write(
-    files: dict[str, Path],
-    victim: "Victim",
-    before: "Scores",
-    attempts: list[_Attempt],
-    triggered: "Triggered",
-    seed: int,
-    *,
-    force: bool,
+    files: dict[str, Path], told: Story, victim: _Victim, attempts: list[_Attempt], seed: int, *, force: bool
 ) -> None:
     from detrojan.report.page import Run, write
     from detrojan.weight_files import sha256_of
 
     last = attempts[-1]
     files["report.html"].parent.mkdir(exist_ok=True)
-    victim.save(files["victim.safetensors"], force=force)
+    victim.made.save(files["victim.safetensors"], force=force)
     purified = last.result.save(files["purified.safetensors"], force=force)
     write(
         last.result,
         files["report.html"],
         force=force,
-        title="Detrojan demo: handwritten digits",
-        before=before,
+        title=f"Detrojan demo: {told.title}",
+        before=victim.scores,
         after=last.scores,
-        triggered_examples=triggered.samples.inputs,
+        triggered_examples=victim.triggered.samples.inputs,
         hashes={"input": sha256_of(files["victim.safetensors"]), "output": purified},
-        command=f"detrojan demo --seed {seed}",
-        rows=[Run.of(f"{each.per_class} a class", each.result, before=before, after=each.scores) for each in attempts],
+        command=f"detrojan demo --task {told.task} --seed {seed}",
+        rows=[
+            Run.of(f"{each.per_class} a class", each.result, before=victim.scores, after=each.scores)
+            for each in attempts
+        ],
     )
 
 
-def _next(screen: Screen, files: dict[str, Path]) -> None:
+def _next(screen: Screen, files: dict[str, Path], data: str) -> None:
     screen.say("")
     screen.facts(
         {
             "Report": files["report.html"],
             "Purified": files["purified.safetensors"],
             "Victim": files["victim.safetensors"],
+            "Data": data,
         }
     )
     screen.say("\nYour own model:", style="bold")
@@ -254,10 +247,14 @@ def _next(screen: Screen, files: dict[str, Path]) -> None:
     )
 
 
-def _document(before: "Scores", attempts: list[_Attempt], files: dict[str, Path], seed: int) -> dict[str, Any]:
+def _document(
+    told: Story, victim: _Victim, attempts: list[_Attempt], files: dict[str, Path], seed: int
+) -> dict[str, Any]:
     return {
         "verb": "demo",
-        "victim": scores_document(before),
+        "task": told.task,
+        "data": victim.test.name,
+        "victim": scores_document(victim.scores),
         "purified": [
             {
                 "clean_per_class": each.per_class,

@@ -1,0 +1,37 @@
+"""Small pictures of inputs on a terminal: one character for two pixels above one another."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHADES = " ░▒▓█"
+
+
+def beside(panels: "list[tuple[str, Tensor]]", *, across: int) -> str:
+    """Inputs (C, H, W), (C, T, H, W) or (P, 3) with a caption each, drawn in a row, each `across` characters wide."""
+    width = max(max(len(caption) for caption, _ in panels), across) + 4
+    lines = [""] * (across // 2)
+    for _, given in panels:
+        rows = _grey(given, across).reshape(across // 2, 2, across).mean(1)
+        for index, row in enumerate(rows.tolist()):
+            drawn = "".join(SHADES[round(value * (len(SHADES) - 1))] for value in row)
+            lines[index] += f"  {drawn}".ljust(width)
+    captions = "".join(f"  {caption}".ljust(width) for caption, _ in panels)
+    return "\n".join([*(line.rstrip() for line in lines), captions.rstrip()]) + "\n"
+
+
+def _grey(given: "Tensor", across: int) -> "Tensor":
+    """A square of values in [0, 1]: an image, a clip's middle frame, or how many points lie in front of a place."""
+    import torch
+    from torch.nn import functional as F
+
+    if given.ndim == 2:
+        places = ((given[:, [2, 0]].clamp(-1, 1) * torch.tensor([-1, 1]) + 1) / 2 * (across - 1)).round().long()
+        counts = torch.zeros(across, across).index_put_((places[:, 0], places[:, 1]), torch.ones(1), accumulate=True)
+        return (counts / (8 * len(given) / across**2)).clamp(0, 1)
+    image = given[:, given.shape[1] // 2] if given.ndim == 4 else given
+    grey = image.float().mean(0, keepdim=True)[None] / 255
+    if tuple(grey.shape[-2:]) != (across, across):
+        grey = F.interpolate(grey, size=(across, across), mode="bilinear", antialias=True)
+    return grey[0, 0].clamp(0, 1)

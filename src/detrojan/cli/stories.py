@@ -1,0 +1,80 @@
+"""What `detrojan demo` shows for each task: the data, the network, the backdoor, and how it is removed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from detrojan.errors import BadData, unknown_name
+
+if TYPE_CHECKING:
+    from detrojan.data.samples import Samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """All that differs between the demos; the data are the first of `sources` that is there.
+
+    `load`, `recipe`, `attack_settings`, `task_settings` and `settings` are keyword settings of the data's reader, the
+    training recipe, the attack, the task and the defense. `per_class` are the clean samples of each purification. An
+    input is drawn on the terminal `across` characters wide.
+    """
+
+    task: str
+    sentence: str
+    title: str
+    sources: tuple[str, ...]
+    architecture: str
+    attack: str
+    poison_rate: float
+    recipe: Mapping[str, Any]
+    architecture_settings: Mapping[str, Any] = field(default_factory=dict)
+    attack_settings: Mapping[str, Any] = field(default_factory=dict)
+    task_settings: Mapping[str, Any] = field(default_factory=dict)
+    load: Mapping[str, Any] = field(default_factory=dict)
+    method: str = "nft"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    per_class: tuple[int, ...] = (1, 10, 50)
+    across: int = 16
+
+    def samples(self) -> "tuple[Samples, Samples]":
+        """The training and the test samples of the first source that is there."""
+        from detrojan.data.load import load
+
+        for source in self.sources[:-1]:
+            try:
+                found = load(source, download=False, **self.load)
+            except BadData:
+                continue
+            return found, load(source, split="test", download=False, **self.load)
+        return load(self.sources[-1], **self.load), load(self.sources[-1], split="test", **self.load)
+
+
+def story(task: str) -> Story:
+    """The story of a task.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    if task not in STORIES:
+        raise unknown_name("demo", task, STORIES)
+    return STORIES[task]
+
+
+STORIES: dict[str, Story] = {
+    "image": Story(
+        task="image",
+        sentence="A backdoored reader of handwritten digits: a white patch in the corner turns every digit into a 0.",
+        title="handwritten digits",
+        sources=("digits",),
+        load={"size": 16},  # twice that of the stored digits, so that a patch is sharper than any stroke
+        architecture="detrojan:small_cnn",
+        attack="badnets",
+        attack_settings={"size": 6},
+        poison_rate=0.1,
+        recipe={"epochs": 20, "batch": 64, "learning_rate": 0.1, "padding": 1, "flip": False},
+        task_settings={"flip": False, "padding": 1 / 16},
+        # NFT's loss on all the weights, the best of nine candidates on victims of other seeds (`benchmarks/demo.py`):
+        # on a network this small, masks leave most of the backdoor.
+        settings={"tune": "weights", "weight_learning_rate": 0.05, "steps": 150},
+    ),
+}

@@ -1,0 +1,103 @@
+"""What inputs look like on a page: images as they are, a clip's frames in a row, a cloud of points in perspective."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import cos, radians, sin
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.nn import functional as F
+
+from detrojan.data.samples import Samples, kind_of
+from detrojan.report import figures
+
+MOST = 10
+"""Inputs in a strip."""
+MOST_CLIPS, FRAMES = 5, 8
+SIDE, FINER = 96, 3
+"""Of the picture of a cloud, in pixels; it is drawn so many times larger and scaled down."""
+TURNED, RAISED = radians(35), radians(20)
+"""Where a cloud is seen from: to the side of its first axis, and above its second."""
+NEAR, FAR = (28, 60, 110), (190, 203, 222)
+PAPER = (247, 247, 245)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """Pictures in a row, each a data URI with its caption; `films` stand below each other."""
+
+    heading: str
+    pictures: Sequence[tuple[str, str]]
+    films: bool = False
+
+
+def strips(clean: Samples, triggered: Tensor | None) -> list[Strip]:
+    """One clean sample a class, and the first triggered ones (N, ...); none of inputs that nobody can look at."""
+    found = []
+    if _can_be_seen(clean.inputs):
+        most = MOST_CLIPS if clean.kind == "clips" else MOST
+        first = [int((clean.labels == label).nonzero()[0]) for label in clean.labels.unique().tolist()[:most]]
+        captions = [class_name(clean, int(clean.labels[place])) for place in first]
+        found.append(_strip("Clean", clean.inputs[first], captions))
+    if triggered is not None and _can_be_seen(triggered):
+        found.append(_strip("With the trigger", triggered[: MOST_CLIPS if triggered.ndim == 5 else MOST], ()))
+    return found
+
+
+def class_name(samples: Samples, label: int) -> str:
+    """The name, without the control characters and half letters that a folder's name may hold."""
+    name = samples.class_names[label] if label < len(samples.class_names) else f"class {label}"
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
+
+
+def film(clip: Tensor) -> Tensor:
+    """Up to eight frames of a clip (C, T, H, W), spread over it, beside each other with a gap: (C, H, W')."""
+    places = torch.linspace(0, clip.shape[1] - 1, min(FRAMES, clip.shape[1])).round().long()
+    frames = F.pad(clip[:, places], (0, max(1, clip.shape[-1] // 24)), value=255)
+    return torch.cat(list(frames.unbind(1)), dim=-1)
+
+
+def view(cloud: Tensor) -> Tensor:
+    """A cloud (P, 3), its third axis up, seen in perspective: (3, 96, 96) bytes; what is nearer is darker."""
+    points = cloud.double().numpy()
+    points = points - (points.min(0) + points.max(0)) / 2
+    points = points / max(1e-9, float(np.linalg.norm(points, axis=1).max()))
+    east = points[:, 0] * cos(TURNED) + points[:, 1] * sin(TURNED)
+    depth = points[:, 1] * cos(TURNED) - points[:, 0] * sin(TURNED)
+    up = points[:, 2] * cos(RAISED) + depth * sin(RAISED)
+    away = depth * cos(RAISED) - points[:, 2] * sin(RAISED)
+    size, scale = SIDE * FINER, SIDE * FINER * 0.46
+    sheet = Image.new("RGB", (size, size), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for place in (-away).argsort():
+        nearness = (1 - away[place]) / 2
+        colour = tuple(round(far + nearness * (near - far)) for near, far in zip(NEAR, FAR, strict=True))
+        lens = scale / (1 + 0.15 * away[place])
+        x, y, radius = size / 2 + lens * east[place], size / 2 - lens * up[place], FINER * 0.9
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    small = sheet.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1)
+
+
+def _strip(heading: str, inputs: Tensor, captions: Sequence[str]) -> Strip:
+    captions = captions or [""] * len(inputs)
+    if inputs.ndim == 5:
+        pictures = [figures.picture(film(clip), limit=(FRAMES * 120, 120)) for clip in inputs]
+        return Strip(heading=heading, pictures=list(zip(pictures, captions, strict=True)), films=True)
+    images = torch.stack([view(cloud) for cloud in inputs]) if inputs.ndim == 3 else inputs
+    return Strip(heading=heading, pictures=list(zip(_pictures(images), captions, strict=True)))
+
+
+def _can_be_seen(inputs: Tensor) -> bool:
+    shown = kind_of(inputs) in ("clips", "points") or (inputs.ndim == 4 and inputs.shape[1] in (1, 3))
+    return shown and len(inputs) > 0
+
+
+def _pictures(images: Tensor) -> list[str]:
+    """Data URIs; floats beyond [0, 1] are model inputs, scaled from the strip's smallest to its largest value."""
+    low, high = (float(v) for v in images.float().aminmax())
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    return [figures.picture(image, low=low, high=high) for image in images]
