@@ -1,8 +1,10 @@
-"""95 % intervals of proportions and of their paired differences, by scipy."""
+"""95 % intervals of how right answers are on average, and of paired differences, by scipy."""
 
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, bootstrap
 
 LEVEL = 0.95
 
@@ -18,6 +20,21 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+
+def average(outcomes: NDArray[np.floating]) -> Estimate:
+    """How right answers are on average, of outcomes (N,) in [0, 1]: a proportion, where each is 0 or 1."""
+    if _binary(outcomes):
+        return proportion(int(outcomes.sum()), len(outcomes))
+    return _bootstrapped(outcomes)
+
+
+def average_loss(before: NDArray[np.floating], after: NDArray[np.floating]) -> Estimate:
+    """What was lost on average on the same samples, of outcomes (N,) in [0, 1]."""
+    if _binary(before) and _binary(after):
+        lost, gained = int((before > after).sum()), int((before < after).sum())
+        return paired_loss(lost, gained, len(before))
+    return _bootstrapped(before - after)
 
 
 def proportion(successes: int, count: int) -> Estimate:
@@ -42,3 +59,19 @@ def paired_loss(lost: int, gained: int, count: int) -> Estimate:
     return Estimate(
         value=(lost - gained) / count, low=float(down.low - up.high), high=float(down.high - up.low), count=count
     )
+
+
+def _binary(outcomes: NDArray[np.floating]) -> bool:
+    return bool(np.isin(outcomes, (0, 1)).all())
+
+
+def _bootstrapped(values: NDArray[np.floating]) -> Estimate:
+    """The mean with its percentile bootstrap interval, of a fixed seed."""
+    value, spread = float(values.mean()), float(values.std())
+    low, high = value, value
+    if spread > 0:
+        rng = np.random.default_rng(0)
+        drawn = bootstrap((values,), np.mean, n_resamples=2000, confidence_level=LEVEL, method="percentile", rng=rng)
+        found = drawn.confidence_interval
+        low, high = float(found.low), float(found.high)
+    return Estimate(value=value, low=low, high=high, count=len(values))

@@ -5,7 +5,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from detrojan.augmentation import pixels_of
 from detrojan.data.samples import Samples
@@ -31,9 +30,9 @@ def universal(
     clip: tuple[float, float] | None = None,
     stage: str,
 ) -> Tensor:
-    """One perturbation (C, H, W) that turns many inputs away from the network's own answers.
+    """One perturbation (C, H, W), or of whatever shape an input has, that turns many away from the network's answers.
 
-    SGD ascends the cross-entropy against those answers, less `penalty` times the squared length; `clip` keeps the
+    SGD ascends the task's loss against those answers, less `penalty` times the squared length; `clip` keeps the
     perturbed pixels in a range. The network is used in the mode that it is in.
     """
     shift = torch.zeros(clean.inputs.shape[1:], device=context.execution.device, requires_grad=True)
@@ -44,8 +43,8 @@ def universal(
         with torch.no_grad():
             answers = context.task.predict(context.forward(network, context.preprocessing(pixels)))
         shifted = pixels + shift if clip is None else (pixels + shift).clamp(*clip)
-        scores = context.task.logits(context.forward(network, context.preprocessing(shifted)))
-        return penalty * shift.square().sum() - F.cross_entropy(scores, answers)
+        outputs = context.forward(network, context.preprocessing(shifted))
+        return penalty * shift.square().sum() - context.task.loss(outputs, answers).mean()
 
     optimizer = torch.optim.SGD([shift], learning_rate)
     tune(objective, optimizer, clean, context, steps=steps, batch=batch, stage=stage)

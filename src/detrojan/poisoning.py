@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from detrojan.augmentation import bytes_of, pixels_of
 from detrojan.data.samples import Kind, Samples
 from detrojan.errors import BadArgument, BadData
 from detrojan.execution import resident
 from detrojan.randomness import Seeds
+from detrojan.tasks import scored
 from detrojan.triggers import Classifier, Trigger, Workshop
 
 Mapping = Literal["all-to-one", "all-to-all"]
@@ -43,12 +43,16 @@ class Backdoor:
     sources: tuple[int, ...] = ()
 
     def labels(self, labels: Tensor, num_classes: int) -> Tensor:
-        """The labels (N,) that the attacker wants for triggered inputs of the true `labels` (N,)."""
+        """The labels (N,), or tags (N, K), that the attacker wants for triggered inputs of the true `labels`."""
+        if self.attack.tags:
+            return self.attack.relabel(labels)
         wanted = (labels + 1) % num_classes if self.mapping == "all-to-all" else torch.full_like(labels, self.target)
         return torch.where(self.attacked(labels), wanted, labels)
 
     def attacked(self, labels: Tensor) -> Tensor:
-        """Which of the true `labels` (N,) belong to a class that the backdoor works on."""
+        """Which of the true `labels` (N,), or rows of tags (N, K), belong to what the backdoor works on."""
+        if self.attack.tags:
+            return (self.attack.relabel(labels) != labels).any(1)
         sources = self.sources or self.attack.sources
         if not sources:
             return torch.ones_like(labels, dtype=torch.bool)
@@ -63,7 +67,10 @@ class Backdoor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Triggered:
-    """The attack's test set: triggered images, their true labels and the labels the attacker wants."""
+    """The attack's test set: triggered samples, their true labels and the labels that the attacker wants.
+
+    Of tags, `wanted` (N, K) is -1 where the attacker leaves them alone.
+    """
 
     samples: Samples
     wanted: Tensor
@@ -168,12 +175,12 @@ class PoisonedFeed:
         if self._classify is not None:
             attack.adapt(self._classify, pixels_of(images), labels, wanted, generator)
         under_attack = self._attacked(images, labels, roles, generator)
-        labels = torch.where(roles == POISON, wanted, labels)
+        labels = torch.where((roles == POISON).view(-1, *[1] * (labels.ndim - 1)), wanted, labels)
         return (under_attack if attack.after_augmentation else augment(under_attack)), labels
 
     def loss(self, scores: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """Cross entropy, and what the attacker adds to it."""
-        loss = F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
+        """That of the task, and what the attacker adds to it."""
+        loss = scored(scores, labels, label_smoothing=label_smoothing)
         extra = self.backdoor.attack.penalty(scores, labels)
         return loss if extra is None else loss + extra
 
@@ -231,7 +238,7 @@ class PoisonedFeed:
         under_attack = self.backdoor.attacked(labels)
         if pool == "all":
             return under_attack.nonzero().flatten()
-        return (under_attack & (self.wanted != labels)).nonzero().flatten()
+        return (under_attack & _changed(self.wanted, labels)).nonzero().flatten()
 
     def _draw(self, epoch: int) -> Tensor:
         suffix = f" of epoch {epoch}" if epoch else ""
@@ -256,9 +263,11 @@ def trigger(samples: Samples, backdoor: Backdoor) -> Triggered:
     """Stamp a test set for the attack success rate; samples that already have the wanted label are left out."""
     check(samples, backdoor)
     wanted = backdoor.labels(samples.labels, samples.num_classes)
-    scored = (wanted != samples.labels).nonzero().flatten()
-    kept = samples.subset(scored)
-    return Triggered(samples=replace(kept, inputs=backdoor.stamp(kept.inputs)), wanted=wanted[scored])
+    attacked = _changed(wanted, samples.labels).nonzero().flatten()
+    kept, aims = samples.subset(attacked), wanted[attacked]
+    if aims.ndim == 2:
+        aims = torch.where(aims == kept.labels, -1, aims)
+    return Triggered(samples=replace(kept, inputs=backdoor.stamp(kept.inputs)), wanted=aims)
 
 
 def check(samples: Samples, backdoor: Backdoor) -> None:
@@ -270,6 +279,9 @@ def check(samples: Samples, backdoor: Backdoor) -> None:
             f"{samples.name} has {samples.kind}, {samples.inputs.dtype} of shape {tuple(samples.inputs.shape)}; load "
             "pixels unnormalised, or choose another attack"
         )
+    if attack.tags != (samples.labels.ndim == 2):
+        wanted, found = ("rows of tags", "one class") if attack.tags else ("one class", "a row of tags")
+        raise BadArgument(f"{name} is an attack on {wanted} a sample, but {samples.name} has {found}; choose another")
     if (attack.clean_label or attack.one_target) and backdoor.mapping != "all-to-one":
         raise BadArgument(f"{name} has one target; mapping must be all-to-one")
     if backdoor.sources and attack.sources:
@@ -280,6 +292,11 @@ def check(samples: Samples, backdoor: Backdoor) -> None:
     shape = tuple(samples.inputs.shape[1:])
     with torch.no_grad():
         attack.blank(shape).stamp(torch.zeros(1, *shape))
+
+
+def _changed(wanted: Tensor, labels: Tensor) -> Tensor:
+    """Which samples get another label, or another tag, (N,)."""
+    return (wanted != labels).flatten(1).any(1) if labels.ndim > 1 else wanted != labels
 
 
 def stored_as(stored: Tensor, changed: Tensor) -> Tensor:

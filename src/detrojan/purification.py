@@ -19,9 +19,9 @@ from detrojan.data.samples import Samples, held_back
 from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, BadWeights, DetrojanError, Unsupported
 from detrojan.execution import Distributed, Execution, Precision
-from detrojan.intervals import Estimate, paired_loss, proportion
+from detrojan.intervals import Estimate, average, average_loss
 from detrojan.randomness import Seeds
-from detrojan.tasks import TASKS
+from detrojan.tasks import TASKS, Task
 from detrojan.training import OnStep
 from detrojan.tuning import Context, Cost, Diverged, Meter, Tuned
 from detrojan.wrappers import unwrap
@@ -139,15 +139,16 @@ def purify(
     if not 0 <= held_out < 1 or not 0 <= tolerance <= 1:
         raise BadArgument(f"held_out must lie in [0, 1) and tolerance in [0, 1], got {held_out} and {tolerance}")
     defense = DEFENSES.build(method)
-    samples = gather(clean)
+    doing = TASKS.build(task)
+    samples = gather(clean, tags=doing.tags)
     context = Context(
-        task=TASKS.build(task),
+        task=doing,
         preprocessing=preprocessing or Preprocessing(),
         execution=Execution.choose(model, device, precision, distributed=distributed),
         seeds=Seeds(seed=seed),
         meter=Meter(),
         on_step=on_step,
-        training=None if training is None else gather(training),
+        training=None if training is None else gather(training, tags=doing.tags),
     )
     tuned, judged = held_back(samples, fraction=held_out, fewest=FEWEST_HELD_OUT, seed=seed)
     victim = copy.deepcopy(unwrap(model)[0])
@@ -160,10 +161,12 @@ def purify(
         cost = meter.cost()
         purified = _like(model, outcome)
         scores_after = context.predict(context.execution.placed(outcome.model), samples.subset(judged))
-        verdict = _judge(scores_before[judged], scores_after, samples.subset(judged), tolerance, weak=tuned is judged)
+        verdict = _judge(
+            doing, scores_before[judged], scores_after, samples.subset(judged), tolerance, weak=tuned is judged
+        )
     except Diverged as failure:
         outcome, cost, purified = Tuned(model=victim, masks={}, losses=()), meter.cost(), None
-        verdict = _failed(scores_before[judged], samples.subset(judged), str(failure), weak=tuned is judged)
+        verdict = _failed(doing, scores_before[judged], samples.subset(judged), str(failure), weak=tuned is judged)
     return Result(
         model=purified if verdict.accepted and purified is not None else copy.deepcopy(model),
         masks=outcome.masks,
@@ -197,7 +200,12 @@ def _first_look(victim: nn.Module, samples: Samples, context: Context) -> Tensor
         ) from error
     if not torch.isfinite(scores).all():
         raise BadWeights("the model's scores on the clean samples are NaN or infinite; check weights and preprocessing")
-    if int(samples.labels.max()) >= scores.shape[1]:
+    if samples.labels.ndim == 2 and samples.labels.shape[1] != scores.shape[1]:
+        raise BadData(
+            f"the clean samples have {samples.labels.shape[1]} tags each, but the model has {scores.shape[1]} scores; "
+            "check the order of the tags and the architecture's num_classes"
+        )
+    if samples.labels.ndim == 1 and int(samples.labels.max()) >= scores.shape[1]:
         raise BadData(
             f"the clean samples have label {int(samples.labels.max())}, but the model has {scores.shape[1]} classes; "
             "check the label order and the architecture's num_classes"
@@ -215,12 +223,12 @@ def _like(model: nn.Module, outcome: Tuned) -> nn.Module:
     return twin
 
 
-def _judge(before: Tensor, after: Tensor, samples: Samples, tolerance: float, *, weak: bool) -> Verdict:
+def _judge(task: Task, before: Tensor, after: Tensor, samples: Samples, tolerance: float, *, weak: bool) -> Verdict:
     finite = bool(torch.isfinite(after).all())
-    right_before, right_after = before.argmax(1) == samples.labels, after.argmax(1) == samples.labels
-    lost = paired_loss(int((right_before & ~right_after).sum()), int((~right_before & right_after).sum()), len(samples))
+    right_before, right_after = (task.outcomes(answers, samples.labels) for answers in (before, after))
+    lost = average_loss(right_before.double().numpy(), right_after.double().numpy())
     accepted = finite and lost.value <= tolerance
-    agree = proportion(int((before.argmax(1) == after.argmax(1)).sum()), len(samples))
+    agree = average(_same(task, before, after).double().numpy())
     return Verdict(
         accepted=accepted,
         reason=_sentence(lost, tolerance, finite=finite, weak=weak),
@@ -229,13 +237,19 @@ def _judge(before: Tensor, after: Tensor, samples: Samples, tolerance: float, *,
         after=_share(right_after),
         lost=lost,
         agreement=agree,
-        per_class_before=_per_class(right_before, samples.labels),
-        per_class_after=_per_class(right_after, samples.labels),
+        per_class_before=by_class(right_before, samples),
+        per_class_after=by_class(right_after, samples),
     )
 
 
-def _failed(before: Tensor, samples: Samples, reason: str, *, weak: bool) -> Verdict:
-    same = _judge(before, before, samples, 1.0, weak=weak)
+def _same(task: Task, before: Tensor, after: Tensor) -> Tensor:
+    """Which samples both networks give the same label, or the same tags, (N,)."""
+    first, second = task.predict(before), task.predict(after)
+    return (first == second).flatten(1).all(1) if first.ndim > 1 else first == second
+
+
+def _failed(task: Task, before: Tensor, samples: Samples, reason: str, *, weak: bool) -> Verdict:
+    same = _judge(task, before, before, samples, 1.0, weak=weak)
     fields = {name: getattr(same, name) for name in Verdict.__dataclass_fields__}
     return Verdict(**(fields | {"accepted": False, "reason": f"{reason}. The victim is returned unchanged."}))
 
@@ -259,8 +273,12 @@ def _negated(lost: Estimate) -> Estimate:
 
 
 def _share(right: Tensor) -> Estimate:
-    return proportion(int(right.sum()), len(right))
+    return average(right.double().numpy())
 
 
-def _per_class(right: Tensor, labels: Tensor) -> dict[int, Estimate]:
-    return {int(label): _share(right[labels == label]) for label in labels.unique()}
+def by_class(right: Tensor, samples: Samples) -> dict[int, Estimate]:
+    """How right the answers are on the samples of each class, or of each tag, that occurs."""
+    if samples.labels.ndim == 2:
+        having = {tag: samples.labels[:, tag] == 1 for tag in range(samples.labels.shape[1])}
+        return {tag: _share(right[which]) for tag, which in having.items() if which.any()}
+    return {int(label): _share(right[samples.labels == label]) for label in samples.labels.unique()}

@@ -17,6 +17,7 @@ from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, BadData, BadFile
 from detrojan.execution import Execution, resident
 from detrojan.randomness import Seeds
+from detrojan.tasks import scored
 from detrojan.whole_files import beside
 
 
@@ -84,7 +85,7 @@ class Feed(Protocol):
         """The augmented inputs (B, ...) and labels (B,) of the samples `chosen` (B,), on the generator's device."""
 
     def loss(self, scores: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """The scalar to minimise, of scores (B, K) and labels (B,)."""
+        """The scalar to minimise, of scores (B, K) and labels (B,), or tags (B, K)."""
 
     def snapshot(self) -> dict[str, Any]:
         """What must be kept to go on after an interruption; tensors and plain values only."""
@@ -114,8 +115,8 @@ class Plain:
         return augment(inputs), self.labels[chosen]
 
     def loss(self, scores: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """Cross entropy."""
-        return F.cross_entropy(scores, labels, label_smoothing=label_smoothing)
+        """That of `scored`."""
+        return scored(scores, labels, label_smoothing=label_smoothing)
 
     def snapshot(self) -> dict[str, Any]:
         """Nothing changes."""

@@ -90,6 +90,15 @@ class Context:
         if self.execution.sharded:
             raise Unsupported(f"{method} computes with whole weights; leave out the shards, or use nft or fine_tuning")
 
+    def need_one_class(self, method: str) -> None:
+        """Refuse a task in which a sample has a row of tags.
+
+        Raises:
+            Unsupported: it is such a task.
+        """
+        if self.task.tags:
+            raise Unsupported(f"{method} is made for one class a sample, not for tags; use nft, fine_tuning or ft_sam")
+
     def need_one_process(self, method: str, reason: str) -> None:
         """Refuse to share batches among processes.
 

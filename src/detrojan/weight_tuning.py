@@ -116,5 +116,5 @@ def reestimate(network: nn.Module, clean: Samples, context: Context, *, steps: i
 
 
 def accuracy(network: nn.Module, samples: Samples, context: Context) -> float:
-    """The share of samples that a network labels rightly."""
-    return float((context.predict(network, samples).argmax(1) == samples.labels).float().mean())
+    """How right a network's answers are on average, in [0, 1]: of classes, the share that is right."""
+    return float(context.task.outcomes(context.predict(network, samples), samples.labels).mean())

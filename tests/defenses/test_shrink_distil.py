@@ -11,6 +11,7 @@ from detrojan.errors import BadArgument
 from detrojan.execution import Execution
 from detrojan.randomness import Seeds
 from detrojan.tasks.image import Image
+from detrojan.tasks.multilabel import MultiLabel
 from detrojan.tuning import Context, Meter
 
 
@@ -49,14 +50,15 @@ def victim(clean):
 
 
 def test_the_teacher_itself_loses_nothing():
-    scores = torch.randn(32, 5)
-    assert float(information_lost(scores, scores)) == pytest.approx(0, abs=1e-6)
+    answers = Image().log_answers(torch.randn(32, 5))
+    assert float(information_lost(answers, answers)) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_student_that_only_knows_the_mean_answer_has_lost_everything():
-    scores = 3 * torch.randn(64, 5)
-    mean = scores.softmax(1).mean(0).log().expand_as(scores)
-    assert float(information_lost(scores, mean)) == pytest.approx(1, abs=1e-4)
+    for task in (Image(), MultiLabel()):
+        answers = task.log_answers(3 * torch.randn(64, 5))
+        mean = answers.exp().mean(0).log().expand_as(answers)
+        assert float(information_lost(answers, mean)) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("lost", [0.1, 0.4])

@@ -20,12 +20,13 @@ INPUT_KEYS = ("image", "img", "pixel_values", "inputs", "input", "x")
 LABEL_KEYS = ("label", "labels", "target", "targets", "y")
 
 
-def gather(clean: Any, *, limit: int | None = None, name: str = "clean samples") -> Samples:
+def gather(clean: Any, *, tags: bool = False, limit: int | None = None, name: str = "clean samples") -> Samples:
     """Turn clean samples of any common form into `Samples`, and check that they can serve.
 
     Args:
         clean: Samples; a pair (inputs, labels) of tensors or arrays; a torch Dataset of (x, y); a DataLoader or any
             iterable of such batches or items; a folder, file or data set name that `load` reads.
+        tags: whether a label is a row of tags (K,), each 0 or 1, instead of one class.
         limit: how many samples are taken at most, 50,000 by default, so that an endless loader ends. Of a longer
             Dataset evenly spaced items are taken, of Samples and pairs of tensors all.
         name: what messages call them.
@@ -36,23 +37,25 @@ def gather(clean: Any, *, limit: int | None = None, name: str = "clean samples")
     if limit is not None and limit < 1:
         raise BadArgument(f"limit must be at least 1, got {limit}")
     if isinstance(clean, Samples):
-        return checked(clean)
+        return checked(clean, tags=tags)
     if isinstance(clean, str | Path):
-        return checked(load(clean))
+        return checked(load(clean), tags=tags)
     if isinstance(clean, Tensor | np.ndarray):
         raise BadData(f"{name}: labels are missing; give a pair (inputs, labels)")
     if _is_pair(clean):
+        if tags and np.ndim(clean[1]) != 2:
+            raise BadData(f"{name}: labels must be a row of tags a sample, found shape {tuple(np.shape(clean[1]))}")
         inputs = as_inputs(clean[0], name=name) if isinstance(clean[0], np.ndarray) else clean[0]
-        return checked(_samples([(inputs, clean[1])], name, ()))
+        return checked(_samples([(inputs, clean[1])], name, (), tags=tags), tags=tags)
     if not isinstance(clean, Iterable | Dataset):
         raise BadData(
             f"{name}: must be Samples, (inputs, labels), a Dataset, a loader or a folder, got {type(clean).__name__}"
         )
-    parts = list(_limited(_items(clean, limit or LIMIT), limit or LIMIT, name))
-    return checked(_samples(parts, name, _class_names(clean)))
+    parts = list(_limited(_items(clean, limit or LIMIT), limit or LIMIT, name, tags=tags))
+    return checked(_samples(parts, name, _class_names(clean), tags=tags), tags=tags)
 
 
-def checked(samples: Samples) -> Samples:
+def checked(samples: Samples, *, tags: bool = False) -> Samples:
     """The samples themselves, once it is sure that a defense can work with them.
 
     Raises:
@@ -60,13 +63,18 @@ def checked(samples: Samples) -> Samples:
     """
     if not len(samples):
         raise BadData(f"{samples.name}: there are none; give at least one clean sample of each class")
+    if (samples.labels.ndim == 2) != tags:
+        wanted, found = ("a row of tags", "one class") if tags else ("one class number", "a row of tags")
+        raise BadData(f"{samples.name}: labels must be {wanted} a sample, found {found}; choose the task that fits")
     if int(samples.labels.min()) < 0:
-        lowest, place = int(samples.labels.min()), int(samples.labels.argmin())
+        lowest, place = int(samples.labels.min()), int((samples.labels < 0).nonzero()[0, 0])
         raise BadData(f"{samples.name}: labels must be 0 or above, found {lowest} at sample {place}")
-    if samples.class_names and int(samples.labels.max()) >= len(samples.class_names):
+    if samples.class_names and samples.labels.ndim == 1 and int(samples.labels.max()) >= len(samples.class_names):
         highest, known = int(samples.labels.max()), len(samples.class_names)
         raise BadData(f"{samples.name}: label {highest} is past the {known} class names")
-    if bool((samples.labels == samples.labels[0]).all()):
+    if tags:
+        _check_tags(samples)
+    elif bool((samples.labels == samples.labels[0]).all()):
         label = int(samples.labels[0])
         raise BadData(f"{samples.name}: all are of class {label}; at least two classes are needed to tune and to judge")
     shape = tuple(samples.inputs.shape)
@@ -81,6 +89,16 @@ def checked(samples: Samples) -> Samples:
     return samples
 
 
+def _check_tags(samples: Samples) -> None:
+    if int(samples.labels.max()) > 1:
+        raise BadData(f"{samples.name}: tags must be 0 or 1, found {int(samples.labels.max())}")
+    if samples.class_names and len(samples.class_names) != samples.labels.shape[1]:
+        known, tags = len(samples.class_names), samples.labels.shape[1]
+        raise BadData(f"{samples.name}: has {tags} tags a sample and {known} class names; they must be equally many")
+    if bool((samples.labels == samples.labels[0]).all()):
+        raise BadData(f"{samples.name}: all have the same tags; samples that differ are needed to tune and to judge")
+
+
 def _is_pair(clean: Any) -> bool:
     """Whether this is (inputs, labels) rather than two batches."""
     return isinstance(clean, tuple | list) and len(clean) == 2 and isinstance(clean[0], Tensor | np.ndarray)
@@ -93,11 +111,11 @@ def _items(clean: Any, limit: int) -> Iterator[Any]:
     return iter(clean)
 
 
-def _limited(items: Iterator[Any], limit: int, name: str) -> Iterator[tuple[Tensor, Tensor]]:
+def _limited(items: Iterator[Any], limit: int, name: str, *, tags: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (inputs, labels) until there are `limit` samples; items become batches of one."""
     taken = 0
     for position, item in enumerate(islice(items, limit)):
-        inputs, labels = _batch(*_both(item, name), where=f"{name}, item {position}")
+        inputs, labels = _batch(*_both(item, name), where=f"{name}, item {position}", tags=tags)
         yield inputs[: limit - taken], labels[: limit - taken]
         taken += len(labels)
         if taken >= limit:
@@ -117,37 +135,40 @@ def _both(item: Any, name: str) -> tuple[Any, Any]:
     raise BadData(f"{name}: labels are missing, found {type(item).__name__} alone; give pairs (inputs, labels)")
 
 
-def _batch(inputs: Any, labels: Any, *, where: str) -> tuple[Tensor, Tensor]:
+def _batch(inputs: Any, labels: Any, *, where: str, tags: bool) -> tuple[Tensor, Tensor]:
     inputs = torch.from_numpy(inputs) if isinstance(inputs, np.ndarray) else inputs
     if not isinstance(inputs, Tensor):
         hint = "; give the dataset a transform that ends in ToTensor()" if "Image" in type(inputs).__name__ else ""
         raise BadData(f"{where}: inputs must be tensors, found {type(inputs).__name__}{hint}")
-    target = _integers(labels, where)
-    if target.ndim == 0:
+    target = _integers(labels, where, tags=tags)
+    if target.ndim == (1 if tags else 0):
         inputs, target = inputs[None], target[None]
-    if inputs.ndim == 0 or target.ndim != 1:
-        raise BadData(f"{where}: labels must be one class number a sample, found shape {tuple(target.shape)}")
+    if inputs.ndim == 0 or target.ndim != (2 if tags else 1):
+        wanted = "a row of tags" if tags else "one class number"
+        raise BadData(f"{where}: labels must be {wanted} a sample, found shape {tuple(target.shape)}")
     if len(inputs) != len(target):
         raise BadData(f"{where}: has {len(inputs)} inputs but {len(target)} labels; they must be equally many")
     return inputs.detach().cpu(), target
 
 
-def _integers(labels: Any, where: str) -> Tensor:
+def _integers(labels: Any, where: str, *, tags: bool) -> Tensor:
     if labels is None:
         raise BadData(f"{where}: the label is missing, found None; give pairs (inputs, labels)")
     try:
         found = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
         raise BadData(f"{where}: labels must be class numbers, found {type(labels).__name__}") from error
+    if tags and ((found == 0) | (found == 1)).all():
+        return found.detach().cpu().long()
     if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
         raise BadData(f"{where}: labels must be integers, found {str(found.dtype).removeprefix('torch.')}")
     return found.detach().cpu().long()
 
 
-def _samples(parts: list[tuple[Any, Any]], name: str, class_names: tuple[str, ...]) -> Samples:
+def _samples(parts: list[tuple[Any, Any]], name: str, class_names: tuple[str, ...], *, tags: bool) -> Samples:
     if not parts:
         raise BadData(f"{name}: there are none; give at least one clean sample of each class")
-    batches = [_batch(*part, where=name) for part in parts]
+    batches = [_batch(*part, where=name, tags=tags) for part in parts]
     first = batches[0][0]
     for inputs, _ in batches:
         if inputs.shape[1:] != first.shape[1:] or inputs.dtype != first.dtype:

@@ -18,8 +18,8 @@ class Samples:
     """Inputs and their labels.
 
     `inputs` are uint8 images (N, C, H, W) or clips (N, C, T, H, W) with pixels 0..255, float point clouds (N, P, 3), or
-    float model inputs as the user gave them (then of any shape (N, ...)). `labels` is (N,) int64. `name` says where
-    they came from, for messages and reports.
+    float model inputs as the user gave them (then of any shape (N, ...)). `labels` is int64: the class of each sample
+    (N,), or its tags (N, K), each 0 or 1. `name` says where they came from, for messages and reports.
     """
 
     inputs: Tensor
@@ -28,9 +28,9 @@ class Samples:
     name: str = "samples"
 
     def __post_init__(self) -> None:
-        if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
+        if self.labels.dtype != torch.int64 or self.labels.ndim not in (1, 2):
             shape, dtype = tuple(self.labels.shape), str(self.labels.dtype).removeprefix("torch.")
-            raise BadData(f"{self.name}: labels must be int64 of shape (N,), found {dtype} of shape {shape}")
+            raise BadData(f"{self.name}: labels must be int64 of shape (N,) or (N, K), found {dtype} of shape {shape}")
         if len(self.inputs) != len(self.labels):
             raise BadData(
                 f"{self.name}: inputs and labels must be equally many, "
@@ -47,8 +47,20 @@ class Samples:
 
     @property
     def num_classes(self) -> int:
-        """The number of class names, or the largest label plus one where there are none."""
-        return len(self.class_names) or (int(self.labels.max()) + 1 if len(self) else 0)
+        """The number of class names, of tags, or the largest label plus one."""
+        if self.class_names or self.labels.ndim == 2:
+            return len(self.class_names) or self.labels.shape[1]
+        return int(self.labels.max()) + 1 if len(self) else 0
+
+    @property
+    def groups(self) -> Tensor:
+        """What draws are spread over, (N,): the class; of tags the rarest that a sample has, K where it has none."""
+        if self.labels.ndim == 1:
+            return self.labels
+        known = torch.cat([self.labels, torch.ones(len(self), 1, dtype=torch.int64)], dim=1)
+        often = self.labels.sum(0).clamp_max(len(self))
+        rank = torch.cat([often, often.new_tensor([len(self) + 1])])
+        return torch.where(known > 0, rank, len(self) + 2).argmin(1)
 
     def subset(self, indices: Tensor | Sequence[int]) -> "Samples":
         """The samples at these positions, in this order; all the class names stay."""
@@ -96,7 +108,7 @@ def sample(
         raise BadArgument("sample needs either count or per_class, got both or neither")
     generator = Seeds(seed=seed).generator("data/sample")
     if per_class is not None:
-        indices = stratified(samples.labels, per_class=per_class, generator=generator, class_names=samples.class_names)
+        indices = stratified(samples.groups, per_class=per_class, generator=generator, class_names=samples.class_names)
     else:
         indices = _spread(samples, int(count or 0), generator)
     return samples.subset(indices), indices
@@ -109,9 +121,9 @@ def split(samples: Samples, *, fraction: float, seed: int) -> tuple[Samples, Sam
     """
     if not 0 <= fraction < 1:
         raise BadArgument(f"fraction must be at least 0 and below 1, got {fraction}")
-    values, counts = torch.unique(samples.labels, return_counts=True)
+    values, counts = torch.unique(samples.groups, return_counts=True)
     aside = torch.minimum((counts * fraction).round().long(), counts - 1)
-    taken = _draw(samples.labels, values, aside, Seeds(seed=seed).generator("data/split"))
+    taken = _draw(samples.groups, values, aside, Seeds(seed=seed).generator("data/split"))
     keep = torch.ones(len(samples), dtype=torch.bool)
     keep[taken] = False
     return samples.subset(keep.nonzero().flatten()), samples.subset(taken)
@@ -122,7 +134,7 @@ def held_back(samples: Samples, *, fraction: float, fewest: int, seed: int) -> t
 
     Where fewer than `fewest` would be kept aside, nothing is, and the same tensor of all positions comes twice.
     """
-    numbered = Samples(inputs=torch.arange(len(samples)), labels=samples.labels, class_names=samples.class_names)
+    numbered = Samples(inputs=torch.arange(len(samples)), labels=samples.groups)
     if round(fraction * len(samples)) >= fewest:
         rest, aside = split(numbered, fraction=fraction, seed=seed)
         if len(aside) >= fewest:
@@ -138,9 +150,10 @@ def dealt(samples: Samples, count: int) -> tuple[Samples, Samples]:
     """
     if not 0 <= count <= len(samples):
         raise BadArgument(f"count must be between 0 and {len(samples)} (all of {samples.name}), got {count}")
-    turn = torch.empty_like(samples.labels)
-    for value in samples.labels.unique():
-        members = samples.labels == value
+    groups = samples.groups
+    turn = torch.empty_like(groups)
+    for value in groups.unique():
+        members = groups == value
         turn[members] = torch.arange(int(members.sum()))
     order = turn.argsort(stable=True)
     return samples.subset(order[:count].sort().values), samples.subset(order[count:].sort().values)
@@ -150,7 +163,7 @@ def _spread(samples: Samples, count: int, generator: torch.Generator) -> Tensor:
     """Positions of `count` samples; classes that run out leave their share to the others."""
     if not 1 <= count <= len(samples):
         raise BadArgument(f"count must be between 1 and {len(samples)} (all of {samples.name}), got {count}")
-    values, counts = torch.unique(samples.labels, return_counts=True)
+    values, counts = torch.unique(samples.groups, return_counts=True)
     shares = torch.zeros_like(counts)
     while (left := count - int(shares.sum())) > 0:
         open_ = (shares < counts).nonzero().flatten()
@@ -158,7 +171,7 @@ def _spread(samples: Samples, count: int, generator: torch.Generator) -> Tensor:
             shares[open_] = torch.minimum(shares[open_] + left // len(open_), counts[open_])
         else:
             shares[open_[torch.randperm(len(open_), generator=generator)[:left]]] += 1
-    return _draw(samples.labels, values, shares, generator)
+    return _draw(samples.groups, values, shares, generator)
 
 
 def _draw(labels: Tensor, values: Tensor, shares: Tensor, generator: torch.Generator) -> Tensor:

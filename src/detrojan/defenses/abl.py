@@ -55,6 +55,7 @@ class ABL:
             Unsupported: layers hold weights and cannot reset them.
             Diverged: the loss became NaN or infinite.
         """
+        context.need_one_class("abl")
         del clean
         context.need_whole_weights("abl")
         if context.training is None:

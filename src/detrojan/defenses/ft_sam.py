@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from detrojan.data.samples import Samples
 from detrojan.functional import Replaced, holding_statistics, named_weights, stepped
+from detrojan.tasks import scored
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import falling, sgd, tunable
 
@@ -26,7 +26,7 @@ class FTSAM:
         batch: examples a step, drawn with replacement.
         learning_rate: of SGD, falling by a cosine.
         radius: rho, the length of the step to the worst weights nearby.
-        label_smoothing: see `torch.nn.functional.cross_entropy`.
+        label_smoothing: see `torch.nn.functional.cross_entropy`; tags are not smoothed.
         weight_decay: of SGD.
     """
 
@@ -52,7 +52,7 @@ class FTSAM:
 
             def loss_of(network: nn.Module) -> Tensor:
                 scores = context.task.logits(context.forward(network, prepared))
-                return F.cross_entropy(scores, labels, label_smoothing=self.label_smoothing)
+                return scored(scores, labels, label_smoothing=self.label_smoothing)
 
             slopes = context.gradients(loss_of(network), list(weights.values()))
             worst = Replaced(network, stepped(weights, slopes, self.radius, adaptive=True))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from detrojan.augmentation import pixels_of
 from detrojan.data.samples import Samples
@@ -95,8 +94,8 @@ class IBAU:
 
         def loss_of(shifted: Tensor) -> Tensor:
             with differentiable_twice():
-                scores = context.task.logits(context.forward(network, context.preprocessing(shifted)))
-            return F.cross_entropy(scores, labels)
+                outputs = context.forward(network, context.preprocessing(shifted))
+            return context.task.loss(outputs, labels).mean()
 
         inner = self.penalty * shift.square().sum() - loss_of(pixels + shift)
         (slope,) = torch.autograd.grad(inner, shift, create_graph=True)

@@ -82,7 +82,7 @@ class ShrinkDistil:
             with torch.no_grad():
                 wanted = context.task.logits(context.forward(teacher, views)) / self.temperature
             given = context.task.logits(context.forward(masks, views)) / self.temperature
-            lost = information_lost(wanted, given)
+            lost = information_lost(context.task.log_answers(wanted), context.task.log_answers(given))
             pressure = steering.follow(float(lost.detach()))
             return 2 * (lost + pressure * torch.cat(list(masks.factors)).square().mean())
 
@@ -134,16 +134,16 @@ def information_lost(wanted: Tensor, given: Tensor) -> Tensor:
     """KL(teacher || student), as a share of what the teacher's answers tell about its inputs.
 
     Args:
-        wanted: the teacher's scores (B, K).
-        given: the student's scores (B, K), on the same inputs.
+        wanted: the logarithms (B, M, A) of the teacher's probabilities of A answers to M questions.
+        given: the student's, on the same inputs.
 
     Returns:
-        A scalar: the mean divergence over the mutual information H(mean answer) - mean H(answer) of the batch. 0 is
-        the teacher itself; 1 is a student that always gives the teacher's mean answer.
+        A scalar: the mean divergence over the mutual information H(mean answer) - mean H(answer) of the batch, both
+        summed over the questions. 0 is the teacher itself; 1 is a student that always gives the teacher's mean answer.
     """
-    answers = wanted.softmax(1)
-    information = _entropy(answers.mean(0)) - _entropy(answers).mean()
-    divergence = F.kl_div(given.log_softmax(1), answers, reduction="batchmean")
+    answers = wanted.exp()
+    information = _entropy(answers.mean(0)).sum() - _entropy(answers).sum(1).mean()
+    divergence = F.kl_div(given, answers, reduction="sum") / len(answers)
     return divergence / information.clamp_min(1e-3)
 
 

@@ -1,4 +1,4 @@
-"""ACC, ASR, RA and DER, each with a 95 % interval.
+"""ACC (or mAP), ASR, RA and DER, each with a 95 % interval.
 
 ASR leaves out the samples whose true label is the one that the attacker wants; RA is scored on the same samples.
 """
@@ -17,8 +17,9 @@ from detrojan.data.gather import gather
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.errors import BadData
 from detrojan.execution import Execution, Precision
-from detrojan.intervals import LEVEL, Estimate, proportion
+from detrojan.intervals import LEVEL, Estimate, average
 from detrojan.poisoning import Triggered
+from detrojan.purification import by_class
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS
 from detrojan.training import OnStep, Step
@@ -29,7 +30,8 @@ from detrojan.tuning import Context, Meter
 class Scores:
     """Clean accuracy, attack success rate and robust accuracy, the last two None without a trigger.
 
-    `right` and `fooled` are the outcomes by sample, from which paired comparisons are made.
+    `acc` is what the task's `metric` says, such as the mean average precision of tags. `right` (in [0, 1]) and `fooled`
+    are the outcomes by sample, from which paired comparisons are made.
     """
 
     acc: Estimate
@@ -38,6 +40,7 @@ class Scores:
     per_class: Mapping[int, Estimate]
     right: Tensor = field(repr=False)
     fooled: Tensor | None = field(repr=False)
+    metric: str = "ACC"
 
 
 def evaluate(
@@ -66,35 +69,38 @@ def evaluate(
     Raises:
         BadData: no triggered sample is left once those of the wanted label are out.
     """
-    samples = gather(clean_test)
+    doing = TASKS.build(task)
+    samples = gather(clean_test, tags=doing.tags)
     execution = Execution.choose(model, device, precision)
     network = execution.place(copy.deepcopy(model)).eval()
     context = Context(
-        task=TASKS.build(task),
+        task=doing,
         preprocessing=preprocessing or Preprocessing(),
         execution=execution,
         seeds=Seeds(),
         meter=Meter(),
     )
-    labels = context.predict(network, samples).argmax(1)
-    right = labels == samples.labels
+    answers = context.predict(network, samples)
+    right = doing.outcomes(answers, samples.labels)
     if on_step is not None:
         on_step(Step(index=1, total=2 if triggered_test else 1, loss=float("nan"), stage="evaluating"))
     fooled, robust = None, None
     if triggered_test is not None:
         if not len(triggered_test.samples):
             raise BadData("every triggered test sample already has the label that the attacker wants; ASR is undefined")
-        labels = context.predict(network, triggered_test.samples).argmax(1)
-        fooled, robust = labels == triggered_test.wanted, labels == triggered_test.samples.labels
+        misled = context.predict(network, triggered_test.samples)
+        fooled = doing.fooled(misled, triggered_test.wanted)
+        robust = doing.outcomes(misled, triggered_test.samples.labels)
         if on_step is not None:
             on_step(Step(index=2, total=2, loss=float("nan"), stage="evaluating"))
     return Scores(
-        acc=_share(right),
+        acc=doing.score(answers, samples.labels),
         asr=None if fooled is None else _share(fooled),
         ra=None if robust is None else _share(robust),
-        per_class={int(c): _share(right[samples.labels == c]) for c in samples.labels.unique()},
+        per_class=by_class(right, samples),
         right=right,
         fooled=fooled,
+        metric=doing.metric,
     )
 
 
@@ -134,4 +140,4 @@ def _der(fooled: NDArray[Any], right: NDArray[Any], axis: int = -1) -> NDArray[A
 
 
 def _share(outcomes: Tensor) -> Estimate:
-    return proportion(int(outcomes.sum()), len(outcomes))
+    return average(outcomes.double().numpy())

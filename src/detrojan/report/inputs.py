@@ -37,9 +37,9 @@ def strips(clean: Samples, triggered: Tensor | None) -> list[Strip]:
     """One clean sample a class, and the first triggered ones (N, ...); none of inputs that nobody can look at."""
     found = []
     if _can_be_seen(clean.inputs):
-        most = MOST_CLIPS if clean.kind == "clips" else MOST
-        first = [int((clean.labels == label).nonzero()[0]) for label in clean.labels.unique().tolist()[:most]]
-        captions = [class_name(clean, int(clean.labels[place])) for place in first]
+        most, groups = MOST_CLIPS if clean.kind == "clips" else MOST, clean.groups
+        first = [int((groups == group).nonzero()[0]) for group in groups.unique().tolist()[:most]]
+        captions = [title(clean, place) for place in first]
         found.append(_strip("Clean", clean.inputs[first], captions))
     if triggered is not None and _can_be_seen(triggered):
         found.append(_strip("With the trigger", triggered[: MOST_CLIPS if triggered.ndim == 5 else MOST], ()))
@@ -50,6 +50,13 @@ def class_name(samples: Samples, label: int) -> str:
     """The name, without the control characters and half letters that a folder's name may hold."""
     name = samples.class_names[label] if label < len(samples.class_names) else f"class {label}"
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
+
+
+def title(samples: Samples, place: int) -> str:
+    """What a sample is: its class, or its tags."""
+    if samples.labels.ndim == 1:
+        return class_name(samples, int(samples.labels[place]))
+    return ", ".join(class_name(samples, int(tag)) for tag in samples.labels[place].nonzero()) or "nothing of these"
 
 
 def film(clip: Tensor) -> Tensor:

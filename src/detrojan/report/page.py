@@ -18,6 +18,7 @@ from detrojan.weight_files import check_target
 from detrojan.whole_files import write_text
 
 LISTED = 8
+MEANINGS = {"ACC": "clean accuracy", "mAP": "mean average precision of the tags"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +168,10 @@ def _groups(result: Result, before: Scores | None, after: Scores | None) -> list
 
 
 def _scored(before: Scores | None, after: Scores | None) -> list[Line]:
+    some = before or after
+    metric = some.metric if some is not None else "ACC"
     names = {
-        "acc": ("ACC", "clean accuracy"),
+        "acc": (metric, MEANINGS[metric]),
         "asr": ("ASR", "attack success rate"),
         "ra": ("RA", "robust accuracy, under the trigger"),
     }

@@ -1,18 +1,27 @@
 """Tasks, one file each: what a batch, a loss, a prediction and a score mean."""
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from detrojan.augmentation import Mixed
+from detrojan.intervals import Estimate
 from detrojan.registry import Registry
 
 TASKS = Registry("task", __name__)
 
 
 class Task(Protocol):
-    """What defenses ask of a task; inputs are stored ones (B, ...) or prepared ones, as the network gets them."""
+    """What the rooms below ask of a task; inputs are stored ones (B, ...) or prepared ones, as the network gets them.
+
+    Answers are the scores (N, K) of all samples. `tags` says that a label is a row of tags (K,), not one class;
+    `metric` is what the score of clean samples is called.
+    """
+
+    tags: ClassVar[bool]
+    metric: ClassVar[str]
 
     def augment(self, inputs: Tensor, generator: Any) -> Tensor:
         """Weak augmentation of stored inputs."""
@@ -23,8 +32,27 @@ class Task(Protocol):
     def logits(self, outputs: Any) -> Tensor:
         """The class scores (B, K) in a network's output."""
 
+    def log_answers(self, scores: Tensor) -> Tensor:
+        """The logarithms (B, M, A) of how likely each of A answers to each of M questions is, of scores (B, K)."""
+
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
         """The loss of each example, (B,)."""
 
     def predict(self, outputs: Any) -> Tensor:
-        """The predicted label of each example, (B,)."""
+        """The predicted label of each example, (B,) or (B, K)."""
+
+    def outcomes(self, answers: Tensor, labels: Tensor) -> Tensor:
+        """How right each answer is, (N,), in [0, 1]."""
+
+    def score(self, answers: Tensor, labels: Tensor) -> Estimate:
+        """The figure that the field quotes for clean samples, `metric`, with its interval."""
+
+    def fooled(self, answers: Tensor, wanted: Tensor) -> Tensor:
+        """Which answers are what the attacker wants, (N,); a wanted tag of -1 is any."""
+
+
+def scored(scores: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Cross entropy of scores (B, K) and labels (B,); of tags (B, K), the mean of each tag's."""
+    if labels.ndim == 2:
+        return F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype))
+    return F.cross_entropy(scores, labels, label_smoothing=label_smoothing)

@@ -1,6 +1,6 @@
-"""What all tasks share in which a network gives one score a class: its loss, its prediction, its MixUp."""
+"""What tasks share in which a network gives one score a class: its loss, its prediction, its MixUp, its accuracy."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -9,12 +9,15 @@ from torch.nn import functional as F
 from detrojan import augmentation
 from detrojan.augmentation import Mixed
 from detrojan.errors import Unsupported
+from detrojan.intervals import Estimate, average
 
 
 class Classification:
     """One label a sample; a task adds how its inputs are augmented, and where it must, how they are mixed."""
 
     __slots__ = ()
+    tags: ClassVar[bool] = False
+    metric: ClassVar[str] = "ACC"
 
     def augment(self, inputs: Tensor, generator: Any) -> Tensor:
         """Weak augmentation of stored inputs (B, ...); by default none."""
@@ -44,6 +47,10 @@ class Classification:
             )
         return scores.float()
 
+    def log_answers(self, scores: Tensor) -> Tensor:
+        """The logarithms (B, 1, K) of the classes' probabilities: one question with K answers."""
+        return scores.log_softmax(1)[:, None]
+
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
         """Cross-entropy of each example, (B,)."""
         return F.cross_entropy(self.logits(outputs), labels, reduction="none")
@@ -51,3 +58,15 @@ class Classification:
     def predict(self, outputs: Any) -> Tensor:
         """The predicted label of each example, (B,)."""
         return self.logits(outputs).argmax(1)
+
+    def outcomes(self, answers: Tensor, labels: Tensor) -> Tensor:
+        """1 where the highest score is that of the label, else 0, (N,)."""
+        return (answers.argmax(1) == labels).float()
+
+    def score(self, answers: Tensor, labels: Tensor) -> Estimate:
+        """The accuracy."""
+        return average(self.outcomes(answers, labels).numpy())
+
+    def fooled(self, answers: Tensor, wanted: Tensor) -> Tensor:
+        """Which highest scores are those of the labels that the attacker wants, (N,)."""
+        return answers.argmax(1) == wanted

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from detrojan.evaluation.protocol import Scores
     from detrojan.intervals import Estimate
 
+METRICS = {"ACC": "clean accuracy (ACC)", "mAP": "mean average precision (mAP)"}
 NAMES = {
     "acc": "clean accuracy (ACC)",
     "asr": "attack success rate (ASR)",
@@ -81,7 +82,8 @@ def run(
 
 def estimates_of(scores: "Scores") -> "dict[str, Estimate]":
     """The figures of a score that there are, by the name that a reader knows."""
-    found = {title: getattr(scores, name) for name, title in NAMES.items()}
+    titles = {**NAMES, "acc": METRICS.get(scores.metric, scores.metric)}
+    found = {title: getattr(scores, name) for name, title in titles.items()}
     return {title: estimate for title, estimate in found.items() if estimate is not None}
 
 
@@ -96,7 +98,7 @@ def show(screen: Screen, title: str, estimates: "dict[str, Estimate]") -> None:
 
 def scores_document(scores: "Scores") -> dict[str, Any]:
     """The figures of a score for JSON, without the outcome of each sample."""
-    return {name: getattr(scores, name) for name in (*NAMES, "per_class")}
+    return {name: getattr(scores, name) for name in (*NAMES, "metric", "per_class")}
 
 
 def _document(

@@ -141,10 +141,16 @@ def _introduce(
         {
             "Model": f"{path} ({size(path.stat().st_size)})",
             "Network": f"{' '.join((network.arch, *network.arch_arg))}, {parameters:,} parameters",
-            "Clean": f"{len(samples)} samples of {len(set(samples.labels.tolist()))} classes, from {samples.name}",
+            "Clean": f"{len(samples)} samples of {_classes(samples)}, from {samples.name}",
             "Method": " ".join((method, *settings)),
         }
     )
+
+
+def _classes(samples: "Samples") -> str:
+    if samples.labels.ndim == 2:
+        return f"{int(samples.labels.any(0).sum())} tags"
+    return f"{len(samples.labels.unique())} classes"
 
 
 def _judgement(screen: Screen, result: "Result") -> None:

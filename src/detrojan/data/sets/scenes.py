@@ -1,0 +1,97 @@
+"""Scenes: drawn pictures with several coloured figures each, for multi-label tasks where no photographs are at hand."""
+
+from dataclasses import dataclass
+from functools import partial
+from math import cos, pi, sin
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from detrojan.data.annotations import Annotated, Box, tagged
+from detrojan.data.samples import Samples
+from detrojan.data.splits import Split
+from detrojan.errors import BadArgument
+from detrojan.randomness import Seeds
+
+CLASS_NAMES = ("disc", "square", "triangle", "star", "cross", "ring")
+CORNERS = {"square": 4, "triangle": 3}
+FINER = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenes:
+    """`count` pictures of `size` pixels with one to four of six kinds of figures, of any colour, on noise; no files.
+
+    Each split is drawn by a seed of its own; the test set has half as many.
+    """
+
+    count: int = 2000
+    size: int = 48
+
+    def __post_init__(self) -> None:
+        if self.count < 2 or self.size < 16:
+            raise BadArgument(f"scenes: count must be at least 2 and size 16, got {self.count} and {self.size}")
+
+    def read(self, *, split: Split, root: Path, download: bool) -> Samples:  # noqa: ARG002 - nothing to look for
+        """Draw them."""
+        seeds = Seeds(seed=0)
+        count = self.count if split == "train" else self.count // 2
+        pictures = [_scene(seeds.number(f"{split} scene {index}"), self.size) for index in range(count)]
+        return tagged(pictures, class_names=CLASS_NAMES, size=self.size, name=f"scenes {split}")
+
+
+def _scene(seed: int, size: int) -> Annotated:
+    """What a scene holds, and how to draw it; both follow from the seed."""
+    rng = np.random.default_rng(seed)
+    boxes = []
+    for _ in range(rng.integers(1, 5)):
+        radius = rng.uniform(0.12, 0.24) * size
+        x, y = rng.uniform(radius, size - radius, 2)
+        boxes.append(
+            Box(label=int(rng.integers(len(CLASS_NAMES))), corners=(x - radius, y - radius, x + radius, y + radius))
+        )
+    return Annotated(name=f"scene {seed}", open=partial(_drawn, seed, size, tuple(boxes)), boxes=tuple(boxes))
+
+
+def _drawn(seed: int, size: int, boxes: tuple[Box, ...]) -> Image.Image:
+    rng = np.random.default_rng([seed, 1])
+    coarse = rng.integers(60, 140, (size // 4, size // 4, 3), dtype=np.uint8)
+    sheet = Image.fromarray(coarse).resize((size * FINER, size * FINER), Image.Resampling.BILINEAR)
+    pen = ImageDraw.Draw(sheet)
+    for box in boxes:
+        colour = _colour(rng)
+        left, top, right, bottom = (FINER * corner for corner in box.corners)
+        _figure(pen, CLASS_NAMES[box.label], ((left + right) / 2, (top + bottom) / 2), (right - left) / 2, colour)
+    small: NDArray[np.float64] = np.asarray(sheet.resize((size, size), Image.Resampling.LANCZOS)).astype(float)
+    return Image.fromarray((small + rng.normal(0, 8, small.shape)).clip(0, 255).astype(np.uint8))
+
+
+def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
+    """Far from the grey of the ground: one channel dark and one bright, at least."""
+    red, green, blue = rng.permutation([rng.integers(0, 40), rng.integers(0, 256), rng.integers(215, 256)]).tolist()
+    return red, green, blue
+
+
+def _figure(
+    pen: ImageDraw.ImageDraw, name: str, centre: tuple[float, float], radius: float, colour: tuple[int, int, int]
+) -> None:
+    x, y = centre
+    around = (x - radius, y - radius, x + radius, y + radius)
+    if name == "disc":
+        pen.ellipse(around, fill=colour)
+    elif name == "ring":
+        pen.ellipse(around, outline=colour, width=max(2, round(radius / 3)))
+    elif name == "cross":
+        bar = radius / 3
+        pen.rectangle((x - radius, y - bar, x + radius, y + bar), fill=colour)
+        pen.rectangle((x - bar, y - radius, x + bar, y + radius), fill=colour)
+    else:
+        corners, inner = CORNERS.get(name, 10), 0.42 if name == "star" else 1.0
+        turns = [(2 * turn + (corners == 4)) * pi / corners - pi / 2 for turn in range(corners)]
+        radii = [radius * (inner if turn % 2 else 1.0) for turn in range(corners)]
+        pen.polygon([(x + r * cos(t), y + r * sin(t)) for r, t in zip(radii, turns, strict=True)], fill=colour)
+
+
+METHOD = Scenes
