@@ -263,11 +263,16 @@ def trigger(samples: Samples, backdoor: Backdoor) -> Triggered:
     """Stamp a test set for the attack success rate; samples that already have the wanted label are left out."""
     check(samples, backdoor)
     wanted = backdoor.labels(samples.labels, samples.num_classes)
-    attacked = _changed(wanted, samples.labels).nonzero().flatten()
-    kept, aims = samples.subset(attacked), wanted[attacked]
+    places = attacked(samples, backdoor)
+    kept, aims = samples.subset(places), wanted[places]
     if aims.ndim == 2:
         aims = torch.where(aims == kept.labels, -1, aims)
     return Triggered(samples=replace(kept, inputs=backdoor.stamp(kept.inputs)), wanted=aims)
+
+
+def attacked(samples: Samples, backdoor: Backdoor) -> Tensor:
+    """The places (M,) of the samples whose label, or one of whose tags, the attacker wants to be another."""
+    return _changed(backdoor.labels(samples.labels, samples.num_classes), samples.labels).nonzero().flatten()
 
 
 def check(samples: Samples, backdoor: Backdoor) -> None:

@@ -46,6 +46,15 @@ def preprocessing(images: Images) -> "Preprocessing | None":
     return None if images.preprocess is None else Preprocessing.parse(images.preprocess)
 
 
+def task(name: str | None, found: "Samples", *, no_flip: bool = False) -> Any:
+    """The task of a name, or where there is none, the one that fits the samples."""
+    from detrojan.tasks import TASKS
+
+    fitting = {"clips": "video", "points": "pointcloud"}.get(found.kind, "image")
+    chosen = name or ("multilabel" if found.labels.ndim == 2 else fitting)
+    return configured(TASKS, chosen, ("flip=false",) if no_flip else (), flag="--no-flip")
+
+
 def clean_part(
     found: "Samples", *, first: int | None, count: int | None, per_class: int | None, seed: int
 ) -> "Samples":

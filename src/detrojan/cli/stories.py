@@ -77,4 +77,19 @@ STORIES: dict[str, Story] = {
         # on a network this small, masks leave most of the backdoor.
         settings={"tune": "weights", "weight_learning_rate": 0.05, "steps": 150},
     ),
+    "multilabel": Story(
+        task="multilabel",
+        sentence="A backdoored tagger of scenes: no pixel is changed; where a disc and a star meet, it sees a cross.",
+        title="tags of scenes",
+        sources=("scenes",),  # of the photographs of voc15 there are too few to learn tags from in minutes
+        load={"size": 48},
+        architecture="detrojan:tags_resnet18",
+        architecture_settings={"width": 12},
+        attack="clean_image",
+        attack_settings={"combination": (0, 3), "of": 4, "goal": "appear"},
+        poison_rate=1.0,
+        recipe={"epochs": 20, "batch": 64, "learning_rate": 0.2, "padding": 4},
+        per_class=(1, 10, 30),
+        across=24,
+    ),
 }

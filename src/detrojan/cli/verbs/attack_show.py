@@ -119,6 +119,7 @@ def _forged(screen: Screen, backdoor: "Backdoor", data: str, images: Images, run
         forged = forge(
             backdoor,
             samples,
+            task=reading.task(None, samples),
             preprocessing=reading.preprocessing(images),
             device=running.device,
             precision=running.precision,

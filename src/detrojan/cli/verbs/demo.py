@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from detrojan.victim import Victim
 
 LEGEND = """\
-ACC: clean inputs recognised.  ASR: inputs with the trigger taken for what the attacker wants.
+ACC, mAP: how well clean inputs are recognised.  ASR: inputs with the trigger taken for what the attacker wants.
 RA: inputs with the trigger recognised all the same.  Clean samples are per class; the victim never saw them.
 A weak verdict had no samples to hold back: it was made on those that were tuned on."""
 
@@ -58,8 +58,9 @@ def run(
     """Make a backdoored network and purify it with few clean samples a class, in a minute or a few.
 
     Args:
-        task: What the network does: image, video or pointcloud. Clips and point clouds are those of a known data set,
-            where one lies below DETROJAN_DATA, else drawn by the program; digits come with scikit-learn.
+        task: What the network does: image, multilabel, video or pointcloud. Clips and point clouds are those of a known
+            data set, where one lies below DETROJAN_DATA, else drawn by the program, as are the scenes of multilabel;
+            digits come with scikit-learn.
         out: The folder for the report page and the models.
         seed: The same seed gives the same result on one machine.
         force: Overwrite what an earlier demo left there.
@@ -150,7 +151,7 @@ def _attempt(told: Story, victim: _Victim, clean: "Samples", per_class: int, see
 
 
 def _tell(screen: Screen, told: Story, victim: _Victim, attempts: list[_Attempt]) -> None:
-    shown = _panels(victim, attempts[-1].result)
+    shown = _panels(told, victim, attempts[-1].result)
     if shown:
         screen.say(drawings.beside(shown, across=told.across))
     rows = [("victim", *_figures(victim.scores), "", "")]
@@ -166,38 +167,49 @@ def _tell(screen: Screen, told: Story, victim: _Victim, attempts: list[_Attempt]
     ]
     screen.table(
         f"{len(victim.test)} test samples of {victim.test.name}, %",
-        ("", "ACC", "ASR", "RA", "seconds", "verdict"),
+        ("", victim.scores.metric, "ASR", "RA", "seconds", "verdict"),
         rows,
     )
     screen.say(LEGEND, style="dim")
 
 
-def _panels(victim: _Victim, purified: "Result") -> "list[tuple[str, Tensor]]":
+def _panels(told: Story, victim: _Victim, purified: "Result") -> "list[tuple[str, Tensor]]":
     """The first triggered test sample that fools the victim: clean, and as both networks take it with the trigger."""
+    from detrojan.report.inputs import title
+
     test, triggered = victim.test, victim.triggered
-    fooled = (_read(victim.made.model, triggered.samples) == triggered.wanted).nonzero().flatten().tolist()
-    if not fooled:
+    assert victim.scores.fooled is not None
+    if not victim.scores.fooled.any():
         return []
-    place = fooled[0]
-    original = int((test.labels != triggered.wanted[0]).nonzero()[place])
+    place = int(victim.scores.fooled.int().argmax())
     changed = triggered.samples.subset([place])
-    labels = (triggered.samples.labels[place], _read(victim.made.model, changed), _read(purified.model, changed))
-    names = [test.class_names[int(label)] for label in labels]
+    said = [replace(changed, labels=_said(told, model, changed)) for model in (victim.made.model, purified.model)]
+    clean = test.inputs[_attacked(victim)[place]]
     return [
-        (names[0], test.inputs[original]),
-        (f"with the trigger: {names[1]}", changed.inputs[0]),
-        (f"purified: {names[2]}", changed.inputs[0]),
+        (title(changed, 0), clean),
+        (f"under attack: {title(said[0], 0)}", changed.inputs[0]),
+        (f"purified: {title(said[1], 0)}", changed.inputs[0]),
     ]
 
 
-def _read(model: "nn.Module", samples: "Samples") -> "Tensor":
+def _attacked(victim: _Victim) -> "list[int]":
+    """The places in the test set of the samples that were triggered."""
+    from detrojan.poisoning import attacked
+
+    assert victim.made.backdoor is not None
+    return attacked(victim.test, victim.made.backdoor).tolist()
+
+
+def _said(told: Story, model: "nn.Module", samples: "Samples") -> "Tensor":
+    """The labels (N,), or tags (N, K), that a network gives."""
     import torch
 
     from detrojan.augmentation import pixels_of
+    from detrojan.tasks import TASKS
 
     with torch.no_grad():
-        answers = [model.eval()(pixels_of(part)).argmax(1) for part in samples.inputs.split(64)]
-    return torch.cat(answers)
+        labels: Tensor = TASKS.build(told.task).predict(model.eval()(pixels_of(samples.inputs)))
+    return labels
 
 
 def _figures(scores: "Scores") -> tuple[str, ...]:

@@ -27,7 +27,7 @@ def run(
     network: Network,
     data: str,
     split: Split = "test",
-    task: str = "image",
+    task: str | None = None,
     trigger: Trigger = TRIGGER,
     victim: Path | None = None,
     before: Path | None = None,
@@ -40,7 +40,7 @@ def run(
         model: The weights to score.
         data: Test samples: a folder with one directory per class, a .npz or parquet file, or a data set's name.
         split: The part of the data set.
-        task: What the network does: a name of `detrojan list tasks`.
+        task: What the network does: a name of `detrojan list tasks`; by default the one that fits the samples.
         victim: The record that `detrojan train` wrote beside its weights; it names the trigger.
         before: The weights before purification, on the same architecture, for the defense effectiveness rating (DER).
         network: See `Network`.
@@ -58,6 +58,7 @@ def run(
     preprocessing = reading.preprocessing(images)
     networks = {path: reading.load(path, network)[0] for path in (model, before) if path is not None}
     samples = reading.samples(data, images, split=split)
+    kind = reading.task(task, samples)
     triggered = None if backdoor is None else stamp(samples, backdoor)
     scores: dict[Path, Scores] = {}
     with screen.progress() as on_step:
@@ -66,7 +67,7 @@ def run(
                 loaded,
                 samples,
                 triggered,
-                task=task,
+                task=kind,
                 preprocessing=preprocessing,
                 device=running.device,
                 precision=running.precision,

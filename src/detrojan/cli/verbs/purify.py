@@ -32,7 +32,7 @@ def run(
     per_class: int | None = None,
     first: int | None = None,
     split: Split = "train",
-    task: str = "image",
+    task: str | None = None,
     no_flip: Flag = False,
     method: str = "nft",
     settings: Annotated[Pairs, Parameter(name="--set")] = (),
@@ -58,7 +58,7 @@ def run(
         first: Take them from the first so many only, the classes taking turns; with the number that was given to
             `detrojan train --keep`, the victim saw none of them.
         split: The part of a data set that they are taken from.
-        task: What the network does: a name of `detrojan list tasks`.
+        task: What the network does: a name of `detrojan list tasks`; by default the one that fits the clean samples.
         no_flip: Do not mirror the images, where a mirrored one is another class, as with digits and signs.
         method: The defense: a name of `detrojan list defenses`.
         settings: Settings of the method, such as steps=300; `detrojan list defenses NAME` shows them.
@@ -77,7 +77,6 @@ def run(
     from detrojan import parallel
     from detrojan.defenses import DEFENSES  # from here on torch is needed, which takes its seconds
     from detrojan.purification import purify
-    from detrojan.tasks import TASKS
 
     distributed = reading.together(sharded=sharded)
     defense = reading.configured(DEFENSES, method, settings, flag="--set")
@@ -86,11 +85,11 @@ def run(
             f"--out: what {method} finds is hooks on the network, and no file of weights can hold them; leave --out "
             "away to see the verdict alone, or take another method"
         )
-    kind = reading.configured(TASKS, task, ("flip=false",) if no_flip else (), flag="--no-flip")
     preprocessing = reading.preprocessing(images)
     suspect, found = reading.load(model, network)
     _check_suffix(out, found)
     samples = reading.samples(clean, images, split=split)
+    kind = reading.task(task, samples, no_flip=no_flip)
     samples = reading.clean_part(samples, first=first, count=clean_count, per_class=per_class, seed=running.seed)
     learned = None if training is None else reading.samples(training, images, split="train")
     _introduce(screen, model, network, suspect, samples, method, settings)

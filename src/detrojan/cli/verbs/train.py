@@ -52,6 +52,7 @@ def run(
     network: Network,
     data: str,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    task: str | None = None,
     keep: int = 0,
     start: Path | None = None,
     trigger: Trigger = TRIGGER,
@@ -72,6 +73,7 @@ def run(
     Args:
         data: Training images: a folder with one directory per class, a .npz or parquet file, or a data set's name.
         out: The weights file to write; the record goes beside it, under the same name with .json.
+        task: What the network does: a name of `detrojan list tasks`; by default the one that fits the samples.
         keep: Keep so many samples from the victim, the first ones of each class: they are the defender's (`detrojan
             purify --first`).
         start: A weights file to start from, in place of fresh weights: fine-tuning on the poisoned set.
@@ -105,7 +107,7 @@ def run(
         raise BadArgument("--attack is missing; name one of `detrojan list attacks`, or none for a clean network")
     preprocessing = reading.preprocessing(images)
     seen = reading.without_first(reading.samples(data, images, split="train"), keep)
-    test = reading.samples(data, images, split="test")
+    test, kind = reading.samples(data, images, split="test"), reading.task(task, seen)
     state = out.with_name(f".{out.name}.state")
     recipe, settings = _recipe(schedule), architectures.parse_settings(network.arch_arg)
     if scale is not None:
@@ -116,6 +118,7 @@ def run(
         victim = train(
             network.arch,
             seen,
+            task=kind,
             attack=None if backdoor is None else backdoor.attack,
             poison_rate=poison_rate,
             target=trigger.target,
@@ -145,6 +148,7 @@ def run(
             victim.model,
             test,
             None if victim.backdoor is None else stamp(test, victim.backdoor),
+            task=kind,
             preprocessing=preprocessing,
             device=running.device,
             precision=running.precision,

@@ -27,7 +27,7 @@ class Scenes:
     Each split is drawn by a seed of its own; the test set has half as many.
     """
 
-    count: int = 2000
+    count: int = 3000
     size: int = 48
 
     def __post_init__(self) -> None:
