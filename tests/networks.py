@@ -17,6 +17,9 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead, DeepLabV3
 from torchvision.models.segmentation.fcn import FCN, FCNHead
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
+from detrojan.models.dgcnn import dgcnn
+from detrojan.models.pointnet import pointnet
+from detrojan.models.pointnet2 import pointnet2
 from detrojan.models.preact_resnet import PreActResNet
 
 vision = torchvision.models
@@ -84,6 +87,10 @@ def of_clips(block: type[nn.Module], convolution: type[nn.Module], stem: type[nn
 
 def of_points() -> Case:
     return Case(network=PointNet(), args=(torch.randn(3, 3, 20),))
+
+
+def of_clouds(make: Callable[[], nn.Module]) -> Callable[[], Case]:
+    return lambda: Case(network=make(), args=(torch.randn(4, 24, 3),))
 
 
 def of_words(make: Callable[[], nn.Module], *, decoder: bool = False) -> Callable[[], Case]:
@@ -317,5 +324,8 @@ NETWORKS: dict[str, Callable[[], Case]] = {
     "lstm_projected": of_words(lambda: Recurrent(nn.LSTM, proj_size=5)),
     "gru": of_words(lambda: Recurrent(nn.GRU)),
     "rnn": of_words(lambda: Recurrent(nn.RNN, bias=False)),
-    "pointnet": of_points,
+    "pointnet_plain": of_points,
+    "pointnet": of_clouds(lambda: pointnet(4, 4)),
+    "pointnet2": of_clouds(lambda: pointnet2(4, 4)),
+    "dgcnn": of_clouds(lambda: dgcnn(4, 4, neighbours=6)),
 }

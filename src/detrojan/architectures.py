@@ -160,7 +160,8 @@ def _detrojan(name: str, settings: Mapping[str, Any]) -> nn.Module:
 def _own_models() -> dict[str, Callable[..., Any]]:
     from detrojan import models
 
-    found = (importlib.import_module(f"{models.__name__}.{entry.name}") for entry in iter_modules(models.__path__))
+    public = (entry.name for entry in iter_modules(models.__path__) if not entry.name.startswith("_"))
+    found = (importlib.import_module(f"{models.__name__}.{name}") for name in public)
     return {
         name: member
         for module in found
