@@ -1,4 +1,4 @@
-"""What every attack is tried with: a few images, a surrogate that cost nothing, and settings that are quick."""
+"""What every attack is tried with: a few images or clouds, a surrogate that cost nothing, quick settings."""
 
 from dataclasses import fields
 
@@ -23,12 +23,24 @@ def quick(name):
     return ATTACKS[name](**settings)
 
 
-def images(side=32, channels=3, count=60):
+def images(side=32, *, channels=3, count=60):
     """Smooth random images: what a trigger does to them is seen, and warps do not vanish in noise."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, channels, 8, 8, generator=generator)
     pixels = F.interpolate(coarse, (side, side), mode="bilinear").mul(255).round().to(torch.uint8)
     return Samples(inputs=pixels, labels=torch.arange(count) % CLASSES, class_names=tuple("abcde"))
+
+
+def clouds(points=32, count=60):
+    """Random clouds that reach from -1 to 1, with a hole at the origin."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = 2 * torch.rand(count, points, 3, generator=generator) - 1
+    return Samples(inputs=inputs, labels=torch.arange(count) % CLASSES, class_names=tuple("abcde"))
+
+
+def samples_for(name, size=32, count=60):
+    """What the attack of this name is made for first: images of a side, or clouds of so many points."""
+    return (clouds if ATTACKS[name].kinds[0] == "points" else images)(size, count=count)
 
 
 class Tiny(nn.Module):
@@ -44,14 +56,36 @@ class Tiny(nn.Module):
         return self.head(self.features(x))
 
 
+class TinyCloud(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv1d(3, 8, 1), nn.BatchNorm1d(8), nn.ReLU())
+        self.head = nn.Linear(8, CLASSES)
+
+    def features(self, x):
+        return self.body(x.transpose(1, 2)).amax(2)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
 def network(channels=3):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Tiny(channels).eval()
 
 
+def network_for(samples):
+    """A tiny network that takes these samples."""
+    if samples.kind != "points":
+        return network(samples.inputs.shape[1])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return TinyCloud().eval()
+
+
 def workshop(samples, *, target=2, mapping="all-to-one", seed=0):
-    frozen = network(samples.inputs.shape[1]).requires_grad_(requires_grad=False)
+    frozen = network_for(samples).requires_grad_(requires_grad=False)
     surrogate = Surrogate(scores=frozen, features=frozen.features, head=frozen.head.weight)
     backdoor = Backdoor(attack=ATTACKS["badnets"](), target=target, mapping=mapping)
     return Workshop(

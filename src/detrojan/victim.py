@@ -16,6 +16,7 @@ from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Kind, Samples
 from detrojan.errors import BadArgument, BadFile
 from detrojan.execution import Distributed, Execution, Precision
+from detrojan.models.pointnet import pointnet
 from detrojan.models.preact_resnet import preact_resnet18
 from detrojan.poisoning import Backdoor, PoisonedFeed, Pool
 from detrojan.poisoning import Mapping as LabelMapping
@@ -38,8 +39,13 @@ def _small_resnet(samples: Samples) -> nn.Module:
     return preact_resnet18(16, samples.num_classes, samples.inputs.shape[1])
 
 
+def _small_pointnet(samples: Samples) -> nn.Module:
+    return pointnet(16, samples.num_classes)
+
+
 SURROGATES: dict[Kind, _Own] = {
     "images": _Own(build=_small_resnet, recipe=Recipe(epochs=4, batch=128, learning_rate=0.4, padding=0, small=0.5)),
+    "points": _Own(build=_small_pointnet, recipe=Recipe(epochs=4, batch=32, learning_rate=0.05)),
 }
 
 
