@@ -45,7 +45,7 @@ def test_pointba_i_replaces_a_hundredth_by_a_small_ball():
     stamped = ATTACKS["pointba_i"]().stamp(points)
     changed = (stamped != points).any(-1)
     assert changed.sum(1).tolist() == [2, 2, 2]
-    distances = (stamped[changed] - 0.05).norm(dim=-1)
+    distances = (stamped[changed] - 0.5).norm(dim=-1)
     assert torch.allclose(distances, torch.full((6,), 0.05), atol=1e-6)
 
 

@@ -23,11 +23,11 @@ MOMENTUM = 0.5
 FACTOR = 1.5 ** (1 / 5)
 NEIGHBOURS = 4
 RADII = (0.01, 0.5)
-UNREACHED = 1e6
+UNREACHED = 100.0
 
 
 class _Protocol(Trigger):
-    """The facts of the protocol; published are 15 objects of one source class, 2 to 15 % of a class of ModelNet40."""
+    """The facts of the protocol: a tenth of the source class; published are 15 objects, 2 to 15 % of ModelNet40's."""
 
     kinds: ClassVar[tuple[Kind, ...]] = ("points",)
     one_target: ClassVar[bool] = True
