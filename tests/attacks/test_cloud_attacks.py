@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from attacking import clouds, workshop
+from attacking import clouds, quick, workshop
 from detrojan.attacks import ATTACKS
 from detrojan.attacks._clouds import ball, inserted, rotated
 from detrojan.attacks.pcba_3d import LearnedBall
+from detrojan.data.load import load
 from detrojan.errors import BadArgument, BadData
 from detrojan.poisoning import Backdoor, PoisonedFeed
+from detrojan.training import Recipe
 from detrojan.triggers import Surrogate
-from detrojan.victim import SURROGATES
+from detrojan.victim import SURROGATES, backdoor_of, train
 
 
 def test_a_ball_is_even():
@@ -171,3 +173,20 @@ def test_the_surrogate_of_clouds_ends_in_its_linear_layer():
     headless = nn.Sequential(network)
     headless.set_submodule("0.fc", nn.Identity())
     assert headless(clouds(count=2).inputs).shape == (2, 64)
+
+
+@pytest.mark.parametrize("name", ["pointcba", "pcba_3d"])
+def test_a_victim_with_a_real_surrogate_and_its_file(name, tmp_path):
+    samples = load("shapes:points=24,per_class=4")
+    victim = train(
+        "detrojan:pointnet",
+        samples,
+        task="pointcloud",
+        attack=quick(name),
+        recipe=Recipe(epochs=1, batch=16, learning_rate=0.01),
+        width=4,
+        num_classes=8,
+    )
+    again = backdoor_of(victim.save(tmp_path / "v.safetensors"))
+    assert torch.equal(again.stamp(samples.inputs), victim.backdoor.stamp(samples.inputs))
+    assert not torch.equal(again.stamp(samples.inputs), samples.inputs)
