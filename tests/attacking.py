@@ -1,6 +1,6 @@
-"""What every attack is tried with: a few images, a surrogate that cost nothing, and settings that are quick."""
+"""What every attack is tried with: a few samples, a surrogate that cost nothing, and settings that are quick."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import torch
 from torch import nn
@@ -31,27 +31,45 @@ def images(side=32, channels=3, count=60):
     return Samples(inputs=pixels, labels=torch.arange(count) % CLASSES, class_names=tuple("abcde"))
 
 
+def clips(side=32, channels=3, count=60, frames=4):
+    """The same, of which each moves to the right."""
+    still = images(side, channels, count)
+    moved = torch.stack([still.inputs.roll(step, -1) for step in range(frames)], 2)
+    return replace(still, inputs=moved)
+
+
+SAMPLES = {"images": images, "clips": clips}
+
+
+def samples_for(attack, **settings):
+    """Samples of the first kind that an attack can be put on."""
+    return SAMPLES[attack.kinds[0]](**settings)
+
+
 class Tiny(nn.Module):
-    def __init__(self, channels=3):
+    """One convolution over the axes of images or clips, the mean over them, and a linear head."""
+
+    def __init__(self, channels=3, kind="images"):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        convolution, norm = (nn.Conv3d, nn.BatchNorm3d) if kind == "clips" else (nn.Conv2d, nn.BatchNorm2d)
+        self.body = nn.Sequential(convolution(channels, 8, 3, 2, 1), norm(8), nn.ReLU())
         self.head = nn.Linear(8, CLASSES)
 
     def features(self, x):
-        return self.body(x).mean((2, 3))
+        return self.body(x).flatten(2).mean(2)
 
     def forward(self, x):
         return self.head(self.features(x))
 
 
-def network(channels=3):
+def network(channels=3, kind="images"):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Tiny(channels).eval()
+        return Tiny(channels, kind).eval()
 
 
 def workshop(samples, *, target=2, mapping="all-to-one", seed=0):
-    frozen = network(samples.inputs.shape[1]).requires_grad_(requires_grad=False)
+    frozen = network(samples.inputs.shape[1], samples.kind).requires_grad_(requires_grad=False)
     surrogate = Surrogate(scores=frozen, features=frozen.features, head=frozen.head.weight)
     backdoor = Backdoor(attack=ATTACKS["badnets"](), target=target, mapping=mapping)
     return Workshop(

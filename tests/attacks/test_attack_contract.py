@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacking import CLASSES, images, network, quick, workshop
+from attacking import CLASSES, network, quick, samples_for, workshop
 from detrojan import checkpoint
 from detrojan.attacks import ATTACKS
 from detrojan.errors import BadArgument
@@ -16,8 +16,8 @@ POISONING = [name for name in NAMES if quick(name).rate > 0]
 
 
 @pytest.fixture
-def samples():
-    return images()
+def samples(name):
+    return samples_for(quick(name))
 
 
 def made(name, samples, **settings):
@@ -37,7 +37,7 @@ def feed(name, samples, *, rate=None, mapping="all-to-one", seed=0):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("side", [32, 64, 224])
 def test_a_trigger_keeps_shape_range_and_input_and_repeats_itself(name, side):
-    samples = images(side, count=20)
+    samples = samples_for(quick(name), side=side, count=20)
     attack = made(name, samples)
     assert isinstance(attack, Trigger)
     pixels = samples.inputs[:6].float() / 255
@@ -88,7 +88,7 @@ def test_an_epoch_holds_exactly_the_poison_that_was_asked_for(name, samples):
     source = feed(name, samples, rate=0.5)
     source.harden(workshop(samples))
     untouched = samples.inputs.clone()
-    model = network()
+    model = network(kind=samples.kind)
     for epoch in range(2):
         source.begin(epoch, model)
         generator = torch.Generator().manual_seed(0)
@@ -124,7 +124,7 @@ def test_all_to_all_counts_the_next_label(name, samples):
 def test_a_snapshot_gives_the_trigger_back(name, samples):
     source, twin = feed(name, samples, rate=0.5), feed(name, samples, rate=0.5, seed=0)
     source.harden(workshop(samples))
-    source.begin(0, network())
+    source.begin(0, network(kind=samples.kind))
     source.batch(torch.arange(len(samples)), lambda x: x, torch.Generator().manual_seed(1))
     twin.resume(source.snapshot())
     with torch.no_grad():
