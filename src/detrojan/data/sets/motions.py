@@ -21,8 +21,9 @@ PATHS = torch.tensor([[0.0, 0, 0], [-1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], 
 class Motions:
     """Clips (N, 3, T, H, W) of six motions, which a mirrored clip keeps: `cross` goes to the left or to the right.
 
-    A single frame tells nothing: place, size, colour and stripes are drawn alike for all classes. `per_class` clips of
-    each class are drawn for a split, by a fixed seed; each has `frames` square frames with `size` pixels a side.
+    Place and size in mid-clip, colours and stripes are drawn alike for all classes, so that the frame there tells
+    nothing. `per_class` clips of each class are drawn for a split, by a fixed seed, the classes in turn; each has
+    `frames` square frames with `size` pixels a side.
     """
 
     per_class: int = 100

@@ -37,6 +37,8 @@ class UCF101:
         classes = [name for _, name in _rows(root / LISTS / "classInd.txt", "NUMBER CLASS")]
         path = root / LISTS / f"{split}list{self.fold:02}.txt"
         names = [row[0] for row in _rows(path, "CLASS/VIDEO NUMBER" if split == "train" else "CLASS/VIDEO")]
+        if not names:
+            raise BadData(f"{path}: names no video; {ANEW}")
         label_of = {name: label for label, name in enumerate(classes)}
         if strange := [name for name in names if name.partition("/")[0] not in label_of]:
             raise BadFile(f"{path}: {strange[0]!r} is of no class of classInd.txt; {ANEW}")
