@@ -1,4 +1,4 @@
-"""What every attack is tried with: a few samples, a surrogate that cost nothing, and settings that are quick."""
+"""What every attack is tried with: a few images, clips or clouds, a surrogate that cost nothing, quick settings."""
 
 from dataclasses import fields, replace
 
@@ -23,7 +23,7 @@ def quick(name):
     return ATTACKS[name](**settings)
 
 
-def images(side=32, channels=3, count=60):
+def images(side=32, *, channels=3, count=60):
     """Smooth random images: what a trigger does to them is seen, and warps do not vanish in noise."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, channels, 8, 8, generator=generator)
@@ -31,23 +31,29 @@ def images(side=32, channels=3, count=60):
     return Samples(inputs=pixels, labels=torch.arange(count) % CLASSES, class_names=tuple("abcde"))
 
 
-def clips(side=32, channels=3, count=60, frames=4):
+def clips(side=32, *, channels=3, count=60, frames=4):
     """The same, of which each moves to the right."""
-    still = images(side, channels, count)
-    moved = torch.stack([still.inputs.roll(step, -1) for step in range(frames)], 2)
-    return replace(still, inputs=moved)
+    still = images(side, channels=channels, count=count)
+    return replace(still, inputs=torch.stack([still.inputs.roll(step, -1) for step in range(frames)], 2))
 
 
-SAMPLES = {"images": images, "clips": clips}
+def clouds(points=32, count=60):
+    """Random clouds that reach from -1 to 1, with a hole at the origin."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = 2 * torch.rand(count, points, 3, generator=generator) - 1
+    return Samples(inputs=inputs, labels=torch.arange(count) % CLASSES, class_names=tuple("abcde"))
 
 
-def samples_for(attack, **settings):
-    """Samples of the first kind that an attack can be put on."""
-    return SAMPLES[attack.kinds[0]](**settings)
+SAMPLES = {"images": images, "clips": clips, "points": clouds}
+
+
+def samples_for(name, size=32, count=60):
+    """What the attack of this name is made for first: images or clips of a side, or clouds of so many points."""
+    return SAMPLES[ATTACKS[name].kinds[0]](size, count=count)
 
 
 class Tiny(nn.Module):
-    """One convolution over the axes of images or clips, the mean over them, and a linear head."""
+    """A convolution over the axes of images or clips."""
 
     def __init__(self, channels=3, kind="images"):
         super().__init__()
@@ -62,14 +68,36 @@ class Tiny(nn.Module):
         return self.head(self.features(x))
 
 
+class TinyCloud(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv1d(3, 8, 1), nn.BatchNorm1d(8), nn.ReLU())
+        self.head = nn.Linear(8, CLASSES)
+
+    def features(self, x):
+        return self.body(x.transpose(1, 2)).amax(2)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
 def network(channels=3, kind="images"):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Tiny(channels, kind).eval()
 
 
+def network_for(samples):
+    """A tiny network that takes these samples."""
+    if samples.kind != "points":
+        return network(samples.inputs.shape[1], samples.kind)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return TinyCloud().eval()
+
+
 def workshop(samples, *, target=2, mapping="all-to-one", seed=0):
-    frozen = network(samples.inputs.shape[1], samples.kind).requires_grad_(requires_grad=False)
+    frozen = network_for(samples).requires_grad_(requires_grad=False)
     surrogate = Surrogate(scores=frozen, features=frozen.features, head=frozen.head.weight)
     backdoor = Backdoor(attack=ATTACKS["badnets"](), target=target, mapping=mapping)
     return Workshop(
