@@ -6,8 +6,11 @@ import torch
 from attacking import clips, images, network, workshop
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.video_clean_label import ClipPatch, VideoCleanLabel, _lead
+from detrojan.data.load import load
 from detrojan.errors import BadArgument, BadData
-from detrojan.poisoning import Backdoor, PoisonedFeed
+from detrojan.poisoning import Backdoor, PoisonedFeed, trigger
+from detrojan.training import Recipe
+from detrojan.victim import backdoor_of, train
 
 
 def test_the_patch_is_in_the_lower_right_corner_of_every_frame():
@@ -45,7 +48,7 @@ def test_the_learned_patch_brings_clips_nearer_to_the_target():
     learned = attack.forge(workshop(samples))
     pixels = samples.inputs[samples.labels != 2].float() / 255
     with torch.no_grad():
-        grey, last = (_lead(model(trigger.stamp(pixels)), 2) for trigger in (attack.blank((3, 4, 32, 32)), learned))
+        grey, last = (_lead(model(patch.stamp(pixels)), 2) for patch in (attack.blank((3, 4, 32, 32)), learned))
     assert last < grey
     assert learned.patch.amin() >= 0
     assert learned.patch.amax() <= 1
@@ -95,3 +98,30 @@ def test_badnets_marks_every_frame_of_a_clip_alike():
     assert torch.equal(stamped[..., :29, :], pixels[..., :29, :])
     frames = pixels.transpose(1, 2).flatten(0, 1)
     assert torch.equal(attack.stamp(pixels).transpose(1, 2).flatten(0, 1), attack.stamp(frames))
+
+
+def test_a_victim_keeps_its_patch_beside_it(tmp_path):
+    samples = load("motions:per_class=4,frames=4,size=16")
+    attack = VideoCleanLabel(patch_steps=2, pgd_steps=1)
+    recipe = Recipe(epochs=1, batch=8, learning_rate=0.01)
+    victim = train(
+        "detrojan:r3d10",
+        samples,
+        task="video",
+        attack=attack,
+        poison_rate=0.5,
+        target=1,
+        recipe=recipe,
+        device="cpu",
+        width=2,
+        num_classes=6,
+    )
+    assert len(victim.record["poisoned_indices"]) == 2
+    assert (samples.labels[victim.record["poisoned_indices"]] == 1).all()
+    again = backdoor_of(victim.save(tmp_path / "victim.safetensors"))
+    stamped = victim.backdoor.stamp(samples.inputs)
+    assert torch.equal(again.stamp(samples.inputs), stamped)
+    assert not torch.equal(again.attack.patch, torch.full_like(again.attack.patch, 0.5))
+    scored = trigger(samples, again)
+    assert len(scored.samples) == 20
+    assert (scored.wanted == 1).all()

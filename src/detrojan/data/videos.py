@@ -46,7 +46,7 @@ class VideoDecoder:
             count, pictures = self._read(av, path, announced)
             if count != announced:
                 _, pictures = self._read(av, path, count)
-        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
             raise BadFile(f"{path}: not a readable video ({error}); repair or remove it") from error
         if not count:
             raise BadFile(f"{path}: holds no frame; repair or remove it")
