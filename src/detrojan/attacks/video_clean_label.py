@@ -33,7 +33,8 @@ class VideoCleanLabel(CleanLabelClips):
     The patch's side is `size` times the frame's (published: 24 of 224 pixels), at least 2 pixels. It starts grey and
     takes `patch_steps` steps of `patch_step` in each pixel, by the sign of the gradient, that lower the clean network's
     loss on the target class, and raise that on the class that it sees instead, on clips of the other classes. Published
-    are 10,000 steps of 1/255 on one clip each; ours see 16 clips, and are fewer and larger.
+    are 10,000 steps of 1/255 on one clip each; ours see 16 clips, and are fewer and larger. A few hundred clips of 56
+    pixels call for a larger patch (0.3), on half of the class; random crops must not cut it off.
 
     Then the clips that will be poisoned are moved by at most `eps` in each pixel, in `pgd_steps` steps of `step`, to
     where the clean network does not see their class, and get the patch. The clean network is a small one, trained on
