@@ -1,6 +1,6 @@
-"""What every attack is tried with: a few images or clouds, a surrogate that cost nothing, quick settings."""
+"""What every attack is tried with: a few images, clips or clouds, a surrogate that cost nothing, quick settings."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import torch
 from torch import nn
@@ -31,6 +31,12 @@ def images(side=32, *, channels=3, count=60):
     return Samples(inputs=pixels, labels=torch.arange(count) % CLASSES, class_names=tuple("abcde"))
 
 
+def clips(side=32, *, channels=3, count=60, frames=4):
+    """The same, of which each moves to the right."""
+    still = images(side, channels=channels, count=count)
+    return replace(still, inputs=torch.stack([still.inputs.roll(step, -1) for step in range(frames)], 2))
+
+
 def clouds(points=32, count=60):
     """Random clouds that reach from -1 to 1, with a hole at the origin."""
     generator = torch.Generator().manual_seed(0)
@@ -38,19 +44,25 @@ def clouds(points=32, count=60):
     return Samples(inputs=inputs, labels=torch.arange(count) % CLASSES, class_names=tuple("abcde"))
 
 
+SAMPLES = {"images": images, "clips": clips, "points": clouds}
+
+
 def samples_for(name, size=32, count=60):
-    """What the attack of this name is made for first: images of a side, or clouds of so many points."""
-    return (clouds if ATTACKS[name].kinds[0] == "points" else images)(size, count=count)
+    """What the attack of this name is made for first: images or clips of a side, or clouds of so many points."""
+    return SAMPLES[ATTACKS[name].kinds[0]](size, count=count)
 
 
 class Tiny(nn.Module):
-    def __init__(self, channels=3):
+    """A convolution over the axes of images or clips."""
+
+    def __init__(self, channels=3, kind="images"):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        convolution, norm = (nn.Conv3d, nn.BatchNorm3d) if kind == "clips" else (nn.Conv2d, nn.BatchNorm2d)
+        self.body = nn.Sequential(convolution(channels, 8, 3, 2, 1), norm(8), nn.ReLU())
         self.head = nn.Linear(8, CLASSES)
 
     def features(self, x):
-        return self.body(x).mean((2, 3))
+        return self.body(x).flatten(2).mean(2)
 
     def forward(self, x):
         return self.head(self.features(x))
@@ -69,16 +81,16 @@ class TinyCloud(nn.Module):
         return self.head(self.features(x))
 
 
-def network(channels=3):
+def network(channels=3, kind="images"):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Tiny(channels).eval()
+        return Tiny(channels, kind).eval()
 
 
 def network_for(samples):
     """A tiny network that takes these samples."""
     if samples.kind != "points":
-        return network(samples.inputs.shape[1])
+        return network(samples.inputs.shape[1], samples.kind)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return TinyCloud().eval()

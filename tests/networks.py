@@ -17,10 +17,12 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead, DeepLabV3
 from torchvision.models.segmentation.fcn import FCN, FCNHead
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
+from detrojan.models.cnn_lstm import cnn_lstm
 from detrojan.models.dgcnn import dgcnn
 from detrojan.models.pointnet import pointnet
 from detrojan.models.pointnet2 import pointnet2
 from detrojan.models.preact_resnet import PreActResNet
+from detrojan.models.r3d import r2plus1d10, r3d10
 
 vision = torchvision.models
 WORDS = 40
@@ -291,6 +293,9 @@ NETWORKS: dict[str, Callable[[], Case]] = {
     "r3d": of_clips(resnets.BasicBlock, resnets.Conv3DSimple, resnets.BasicStem),
     "mc3": of_clips(resnets.BasicBlock, resnets.Conv3DNoTemporal, resnets.BasicStem),
     "r2plus1d": of_clips(resnets.BasicBlock, resnets.Conv2Plus1D, resnets.R2Plus1dStem),
+    "r3d_narrow": lambda: Case(network=r3d10(4, 4), args=(torch.randn(2, 3, 4, 16, 16),)),
+    "r2plus1d_narrow": lambda: Case(network=r2plus1d10(4, 4), args=(torch.randn(2, 3, 4, 16, 16),)),
+    "cnn_lstm": lambda: Case(network=cnn_lstm(4, 4), args=(torch.randn(2, 3, 4, 16, 16),)),
     "ssd": of_boxes(ssd),
     "ssdlite": of_boxes(ssdlite, "head"),
     "faster_rcnn": of_boxes(faster_rcnn),

@@ -18,6 +18,7 @@ from detrojan.errors import BadArgument, BadFile
 from detrojan.execution import Distributed, Execution, Precision
 from detrojan.models.pointnet import pointnet
 from detrojan.models.preact_resnet import preact_resnet18
+from detrojan.models.r3d import r3d10
 from detrojan.poisoning import Backdoor, PoisonedFeed, Pool
 from detrojan.poisoning import Mapping as LabelMapping
 from detrojan.randomness import Seeds
@@ -43,9 +44,14 @@ def _small_pointnet(samples: Samples) -> nn.Module:
     return pointnet(16, samples.num_classes)
 
 
+def _small_r3d(samples: Samples) -> nn.Module:
+    return r3d10(8, samples.num_classes, samples.inputs.shape[1])
+
+
 SURROGATES: dict[Kind, _Own] = {
     "images": _Own(build=_small_resnet, recipe=Recipe(epochs=4, batch=128, learning_rate=0.4, padding=0, small=0.5)),
     "points": _Own(build=_small_pointnet, recipe=Recipe(epochs=4, batch=32, learning_rate=0.05)),
+    "clips": _Own(build=_small_r3d, recipe=Recipe(epochs=30, batch=16, learning_rate=0.05, weight_decay=5e-3)),
 }
 
 

@@ -1,5 +1,6 @@
 """What the attacks on point clouds (B, P, 3) share: balls of points that take the place of others, and rotations."""
 
+from collections.abc import Iterator
 from math import pi, radians
 
 import torch
@@ -14,6 +15,12 @@ def ball(count: int) -> Tensor:
     height, turn = 1 - (2 * step + 1) / count, pi * (1 + 5**0.5) * step
     radius = (1 - height.square()).sqrt()
     return torch.stack([radius * turn.cos(), radius * turn.sin(), height], -1).float()
+
+
+def drawn(clouds: Tensor, *, steps: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """`steps` random batches of clouds (N, P, 3), at most `size` each."""
+    for _ in range(steps):
+        yield clouds[torch.randperm(len(clouds), generator=generator)[:size]]
 
 
 def share_of(points: Tensor, share: float) -> int:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from detrojan.augmentation import pixels_of
 from detrojan.errors import BadArgument
 from detrojan.triggers import Surrogate, Workshop
 
@@ -17,10 +16,10 @@ def surrogate(workshop: Workshop, count: int) -> Surrogate:
 
 
 def batches(images: Tensor, *, steps: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """`steps` random batches of stored images (N, C, H, W), as pixels in [0, 1], or of points; at most `size` each."""
+    """`steps` random batches of stored images (N, C, H, W), as pixels in [0, 1], at most `size` each."""
     for _ in range(steps):
         chosen = torch.randperm(len(images), generator=generator)[:size]
-        yield pixels_of(images[chosen])
+        yield images[chosen].float() / 255
 
 
 def at_least(name: str, value: int, least: int) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detrojan.attacks._checks import share
-from detrojan.attacks._clouds import ball, inserted, share_of
-from detrojan.attacks._learning import at_least, batches, surrogate
+from detrojan.attacks._clouds import ball, drawn, inserted, share_of
+from detrojan.attacks._learning import at_least, surrogate
 from detrojan.data.samples import Kind
 from detrojan.errors import BadData
 from detrojan.triggers import LearnedTrigger, Surrogate, Trigger, Workshop
@@ -82,7 +82,7 @@ class PCBA3D(_Protocol):
         generator = workshop.seeds.generator("pcba_3d batches")
         learned = self.blank(tuple(own.shape[1:])).to(device)
         search = _Search(network, workshop.target, _outside(self.restarts, generator).to(device))
-        for clouds in batches(own, steps=self.centre_steps, size=self.batch, generator=generator):
+        for clouds in drawn(own, steps=self.centre_steps, size=self.batch, generator=generator):
             search.step(clouds.to(device))
         learned.centre.copy_(search.best)
         return learned

@@ -77,7 +77,7 @@ def stack(pictures: list[NDArray[np.uint8]], names: Callable[[int], str]) -> tor
 
 
 def resized(samples: Samples, decoder: Decoder) -> Samples:
-    """The same samples with uint8 images brought to the decoder's size; unchanged where they have it already.
+    """The same samples with uint8 images, or frames of clips, at the decoder's size; unchanged where they have it.
 
     Raises:
         BadData: the inputs are floats, whose range only the user knows.
@@ -87,11 +87,20 @@ def resized(samples: Samples, decoder: Decoder) -> Samples:
         return samples
     if samples.inputs.dtype != torch.uint8:
         raise BadData(f"{samples.name}: only uint8 images can be resized, found {samples.inputs.dtype}; leave size out")
-    grey = samples.inputs.shape[1] == 1
+    if samples.kind == "clips":
+        frames = samples.inputs.transpose(1, 2)
+        scaled = _scaled(frames.flatten(0, 1), decoder).unflatten(0, frames.shape[:2])
+        return replace(samples, inputs=scaled.transpose(1, 2).contiguous())
+    return replace(samples, inputs=_scaled(samples.inputs, decoder))
+
+
+def _scaled(images: torch.Tensor, decoder: Decoder) -> torch.Tensor:
+    """Images (N, C, H, W) of the decoder's size."""
+    grey = images.shape[1] == 1
     same = replace(decoder, channels=1 if grey else 3)
-    pixels = samples.inputs.permute(0, 2, 3, 1).numpy()
-    images = [same(Image.fromarray(image[..., 0] if grey else image)) for image in pixels]
-    return replace(samples, inputs=torch.from_numpy(np.stack(images)))
+    pixels = images.permute(0, 2, 3, 1).numpy()
+    scaled = [same(Image.fromarray(image[..., 0] if grey else image)) for image in pixels]
+    return torch.from_numpy(np.stack(scaled))
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

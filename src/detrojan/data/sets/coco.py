@@ -7,9 +7,10 @@ from pathlib import Path
 from PIL import Image
 
 from detrojan.data.annotations import read_coco, tagged
+from detrojan.data.official import Official
 from detrojan.data.samples import Samples
 from detrojan.data.splits import Split
-from detrojan.errors import BadArgument, BadData, BadFile
+from detrojan.errors import BadArgument, BadFile
 
 PARTS: dict[Split, str] = {"train": "train2017", "test": "val2017"}
 
@@ -40,10 +41,8 @@ class Coco:
         places = [place / "annotations" / f"instances_{part}.json" for place in (root / "coco", root)]
         path = next((place for place in places if place.is_file()), None)
         if path is None:
-            raise BadData(
-                f"coco: {places[0]} is not there; unpack COCO 2017, or name its folder with root= / --data-root or "
-                "DETROJAN_DATA"
-            )
+            files = (f"coco/annotations/instances_{part}.json with coco/{part}", f"annotations with {part}")
+            raise Official(title="COCO 2017", files=files).missing(root, "it is fetched by hand")
         folder = path.parent.parent / part
 
         def opener(name: str) -> Callable[[], Image.Image]:

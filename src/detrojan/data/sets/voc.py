@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detrojan.data.annotations import read_voc, tagged
+from detrojan.data.official import Official
 from detrojan.data.samples import Samples
 from detrojan.data.splits import Split
-from detrojan.errors import BadArgument, BadData, BadFile
+from detrojan.errors import BadArgument, BadFile
 
 CLASS_NAMES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -45,10 +46,8 @@ class Voc:
         """
         tree = root / "VOCdevkit" / f"VOC{self.year}"
         if not tree.is_dir():
-            raise BadData(
-                f"voc: {tree} is not there; unpack the archives of VOC {self.year}, or name their folder with root= / "
-                "--data-root or DETROJAN_DATA"
-            )
+            found = Official(title=f"PASCAL VOC {self.year}", files=(f"VOCdevkit/VOC{self.year}",))
+            raise found.missing(root, "it is fetched by hand")
         listed = tree / "ImageSets" / "Main" / f"{LISTS[split][self.year]}.txt"
         try:
             names = listed.read_text().split()

@@ -9,9 +9,10 @@ from pathlib import Path
 from PIL import Image
 
 from detrojan.data.annotations import read_coco, tagged
+from detrojan.data.official import Official
 from detrojan.data.samples import Samples
 from detrojan.data.splits import Split
-from detrojan.errors import BadArgument, BadData, BadFile
+from detrojan.errors import BadArgument, BadFile
 
 PACK = "voc15_multilabel.zip"
 
@@ -35,7 +36,7 @@ class Voc15:
         """
         path = root / PACK
         if not path.is_file():
-            raise BadData(f"voc15: {path} is not there; name its folder with root= / --data-root or DETROJAN_DATA")
+            raise Official(title="voc15", files=(PACK,)).missing(root, "it has no address to be loaded from")
         try:
             with zipfile.ZipFile(path) as pack:
                 members = {name: pack.read(name) for name in pack.namelist()}
