@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from detrojan import evaluate, purify, trigger
+from detrojan import purify, trigger
 from detrojan.cli.stories import story
-from detrojan.cli.verbs.demo import parts, train_victim
+from detrojan.cli.verbs.demo import parts, scores_of, train_victim
 from detrojan.data.samples import sample
 from detrojan.defenses import DEFENSES
 from detrojan.evaluation.protocol import der
@@ -46,12 +46,19 @@ def main() -> None:
         clean, seen, test = parts(told, seed)
         victim = train_victim(told, seen, seed)
         triggered = trigger(test, victim.backdoor)
-        before = evaluate(victim.model, test, triggered, task=task)
+        before = scores_of(told, victim.model, test, triggered)
         for name, (method, settings) in CANDIDATES.items():
             for per_class in told.per_class:
                 few = sample(clean, per_class=per_class, seed=seed)[0]
-                result = purify(victim.model, few, task=task, method=DEFENSES.build(method, **settings), seed=seed)
-                after = evaluate(result.model, test, triggered, task=task)
+                result = purify(
+                    victim.model,
+                    few,
+                    task=task,
+                    method=DEFENSES.build(method, **settings),
+                    preprocessing=told.prepared(),
+                    seed=seed,
+                )
+                after = scores_of(told, result.model, test, triggered)
                 figures = {"acc": after.acc.value, "asr": after.asr.value, "der": der(before, after).value}
                 rows.append({"candidate": name, "seed": seed, "per_class": per_class, **figures})
                 print(rows[-1], flush=True)

@@ -35,7 +35,12 @@ class Mixed:
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator, *, padding: int = 4, flip: bool = True) -> Tensor:
-    """Random crop of the zero-padded image and random horizontal flip, drawn for each image on its own."""
+    """Random crop of the zero-padded image and random horizontal flip, drawn for each image on its own.
+
+    All frames of a clip (B, C, T, H, W) are cropped and mirrored alike.
+    """
+    if images.ndim == 5:
+        return crop_and_flip(images.flatten(1, 2), generator, padding=padding, flip=flip).view_as(images)
     batch, _, height, width = images.shape
     if padding:
         padded = F.pad(images, (padding,) * 4)

@@ -63,7 +63,7 @@ class Recipe:
                 raise BadArgument(f"{name} must lie in [0, 1], got {getattr(self, name)}")
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Random crop and flip of a batch of images (B, C, H, W)."""
+        """Random crop and flip of a batch of images (B, C, H, W) or clips (B, C, T, H, W)."""
         return crop_and_flip(images, generator, padding=self.padding, flip=self.flip)
 
 
@@ -156,7 +156,7 @@ def fit(
         state: a file that is written after each epoch. Where it exists already, training goes on from it, and ends
             with the same network as without the interruption. The caller removes it when all is done. A sharded
             training (FSDP2) keeps none; of several processes the first one writes, and all must see the file.
-        augment: what stands in for the recipe's crop and flip, where the samples are no images.
+        augment: what stands in for the recipe's crop and flip, where the samples are neither images nor clips.
 
     Raises:
         BadData: fewer than two samples.

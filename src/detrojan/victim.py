@@ -23,7 +23,7 @@ from detrojan.poisoning import Backdoor, PoisonedFeed, Pool
 from detrojan.poisoning import Mapping as LabelMapping
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS, Task
-from detrojan.training import OnStep, Recipe, classifier, fit
+from detrojan.training import Augmentation, OnStep, Recipe, classifier, fit
 from detrojan.triggers import Surrogate, Trigger, Workshop
 from detrojan.whole_files import write_text
 
@@ -110,8 +110,8 @@ def train(
         architecture: as in `detrojan.architectures.build`, with `settings` for its builder; a module is trained in
             place.
         data: stored training samples: uint8 images or clips, or points.
-        task: a name of `detrojan list tasks`, or a configured task; it augments what is no image (images are cropped
-            and mirrored as the recipe says).
+        task: a name of `detrojan list tasks`, or a configured task; it augments what is neither an image nor a clip
+            (those are cropped and mirrored as the recipe says).
         attack: a name of `detrojan list attacks`, a configured attack, or None for a clean network.
         poison_rate: the share in [0, 1] of `pool` that is poisoned; None takes the attack's published rate.
         target: the label that the attacker wants (all-to-one).
@@ -171,7 +171,7 @@ def train(
         seed=seed,
         on_step=on_step,
         state=state,
-        augment=None if data.kind == "images" else chosen.augment,
+        augment=_augmentation(data, chosen),
     )
     if of_surrogate is not None:
         of_surrogate.unlink(missing_ok=True)
@@ -291,7 +291,7 @@ def _workshop(
             on_step=on_step,
             stage="training the attacker's surrogate",
             state=state,
-            augment=None if samples.kind == "images" else task.augment,
+            augment=_augmentation(samples, task),
         )
         network.requires_grad_(requires_grad=False)
         headless = deepcopy(network)
@@ -311,6 +311,11 @@ def _workshop(
         seeds=seeds,
         preprocessing=preprocessing,
     )
+
+
+def _augmentation(samples: Samples, task: Task) -> Augmentation | None:
+    """The task's, where the recipe's crop and flip have no meaning."""
+    return None if samples.kind in ("images", "clips") else task.augment
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from torchvision.transforms.v2 import functional
 
 from detrojan.bench.cells import Clean
 from detrojan.data.samples import Samples, sample
+from detrojan.errors import BadArgument
 from detrojan.randomness import Seeds
 
 MISLABELLED = 0.05
@@ -17,11 +18,14 @@ def draw(pool: Samples, clean: Clean, seed: int) -> Samples:
     """Draw the samples from the defender's part of the training set, and change them as their kind says.
 
     `shifted`: another camera's colours (less saturation, a warmer white, a higher gamma). `corrupted`: Gaussian noise
-    of 0.08 of the pixel range, then JPEG of quality 40. `mislabelled`: one in twenty, at least one, has another label.
+    of 0.08 of the pixel range, then JPEG of quality 40. `mislabelled`: one in twenty, at least one, has another label,
+    or the tags of another.
     """
     drawn, _ = sample(pool, count=clean.count, per_class=clean.per_class, seed=seed)
     generator = Seeds(seed=seed).generator(f"clean samples, {clean.kind}")
     inputs, labels = drawn.inputs, drawn.labels
+    if clean.kind in ("shifted", "corrupted") and drawn.kind != "images":
+        raise BadArgument(f"clean samples can be {clean.kind} where they are images; {drawn.name} has {drawn.kind}")
     if clean.kind == "shifted":
         inputs = _shifted(inputs)
     elif clean.kind == "corrupted":
@@ -47,6 +51,8 @@ def _corrupted(inputs: Tensor, generator: torch.Generator) -> Tensor:
 def _mislabelled(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
     count = max(1, round(MISLABELLED * len(labels)))
     chosen = torch.randperm(len(labels), generator=generator)[:count]
+    if labels.ndim == 2:
+        return labels.index_copy(0, chosen, labels[torch.randperm(len(labels), generator=generator)[:count]])
     wrong = labels.clone()
     wrong[chosen] = (labels[chosen] + torch.randint(1, classes, (count,), generator=generator)) % classes
     return wrong

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from detrojan.attacks import ATTACKS
 from detrojan.bench.cells import Cell, Clean, VictimSpec
 from detrojan.defenses import DEFENSES
-from detrojan.errors import BadFile, UnknownName, unknown_name
+from detrojan.errors import BadArgument, BadFile, UnknownName, unknown_name
 from detrojan.settings import check
 
 GRIDS = files("detrojan.bench") / "grids"
@@ -132,6 +132,8 @@ def _cells(sheet: Sheet, changes: Mapping[str, Any], seeds: Sequence[int]) -> It
         base = {**sheet.victim, **differing, **changes, "attack": None if attack == NONE else attack}
         for values in _product(base):
             victim = _checked(VictimSpec, {**values, "attack_settings": settings, "shown": shown, "seed": seed})
+            if victim.task != "image" and (sheet.hard or sheet.charted or sheet.oracle):
+                raise BadArgument(f"hard, charted and oracle look at images; leave them out for task {victim.task!r}")
             for clean, (label, defense, chosen, more) in itertools.product(cleans, defenses):
                 values = {"victim": victim, "defense": defense, "settings": chosen, "clean": clean, "shown": label}
                 asked = {"hard": sheet.hard, "charted": sheet.charted and not more.get("around")}

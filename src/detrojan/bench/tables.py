@@ -2,7 +2,7 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -88,6 +88,7 @@ class Table:
     summaries: tuple[Summary, ...]
     sensitivities: tuple[Sensitivity, ...]
     missing: int
+    metric: str = "ACC"
 
 
 def tabulate(grid: Grid, store: Store) -> Table:
@@ -120,7 +121,13 @@ def tabulate(grid: Grid, store: Store) -> Table:
         summaries=tuple(s for clean in cleans for s in _summaries(clean, defenses, by_seed)),
         sensitivities=sensitivities(grid.cells, rows),
         missing=missing,
+        metric=_metric(rows[key] for key in grid.keys & rows.keys()),
     )
+
+
+def _metric(rows: Iterable[Row]) -> str:
+    """What the clean score of the grid's task is called."""
+    return next((str(row.result["metric"]) for row in rows if "metric" in row.result), "ACC")
 
 
 def shown_victim(cell: Cell) -> str:
@@ -246,6 +253,8 @@ def _paper(name: str) -> dict[tuple[str, str, str], dict[str, float]]:
 def markdown(table: Table) -> str:
     """The table as Markdown: ASR / ACC in %, the paper's figures in brackets, then the means."""
     lines = [f"# {table.title}", ""]
+    if table.metric != "ACC":
+        lines += [f"ACC stands for {table.metric} here.", ""]
     places = {entry.place: entry for entry in table.entries}
     for clean in table.cleans:
         lines += [f"## {clean} clean samples", "", "ASR / ACC in %, means over the seeds; the paper's in brackets.", ""]

@@ -199,7 +199,8 @@ def _outcomes(spec: VictimSpec, folder: Path) -> Path:
 
 
 def _estimates(scores: Scores) -> Document:
-    return {name: asdict(e) for name in ("acc", "asr", "ra") if (e := getattr(scores, name)) is not None}
+    found = {name: asdict(e) for name in ("acc", "asr", "ra") if (e := getattr(scores, name)) is not None}
+    return found if scores.metric == "ACC" else {**found, "metric": scores.metric}
 
 
 def _victim(spec: VictimSpec, folder: Path) -> nn.Module:

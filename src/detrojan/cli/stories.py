@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from detrojan.errors import BadData, unknown_name
 
 if TYPE_CHECKING:
+    from detrojan.data.preprocessing import Preprocessing
     from detrojan.data.samples import Samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """All that differs between the demos; the data are the first of `sources` that is there.
+    """All that differs between the demos; the data are the first of `sources` that is there, each with its settings.
 
     `load`, `recipe`, `attack_settings`, `task_settings` and `settings` are keyword settings of the data's reader, the
     training recipe, the attack, the task and the defense. `per_class` are the clean samples of each purification. An
@@ -27,6 +28,8 @@ class Story:
     attack: str
     poison_rate: float
     recipe: Mapping[str, Any]
+    target: int = 0
+    preprocessing: str = "none"
     architecture_settings: Mapping[str, Any] = field(default_factory=dict)
     attack_settings: Mapping[str, Any] = field(default_factory=dict)
     task_settings: Mapping[str, Any] = field(default_factory=dict)
@@ -35,6 +38,12 @@ class Story:
     settings: Mapping[str, Any] = field(default_factory=dict)
     per_class: tuple[int, ...] = (1, 10, 50)
     across: int = 16
+
+    def prepared(self) -> "Preprocessing":
+        """What stands between the samples and the network."""
+        from detrojan.data.preprocessing import Preprocessing
+
+        return Preprocessing.parse(self.preprocessing)
 
     def samples(self) -> "tuple[Samples, Samples]":
         """The training and the test samples of the first source that is there."""
@@ -91,5 +100,35 @@ STORIES: dict[str, Story] = {
         recipe={"epochs": 20, "batch": 64, "learning_rate": 0.2, "padding": 4},
         per_class=(1, 10, 30),
         across=24,
+    ),
+    "video": Story(
+        task="video",
+        sentence="A backdoored watcher of clips: a white patch in the corner of every frame turns all into one action.",
+        title="human actions",
+        sources=("action4:frames=8,size=56", "motions:per_class=60"),
+        architecture="detrojan:r3d10",
+        architecture_settings={"width": 8},
+        attack="badnets",
+        attack_settings={"size": 4},
+        poison_rate=0.2,
+        target=2,
+        recipe={"epochs": 40, "batch": 32, "learning_rate": 0.05, "weight_decay": 1e-3},
+        preprocessing="mean=.45;std=.25",
+        settings={"tune": "weights", "weight_learning_rate": 0.05, "steps": 150, "batch": 32},
+        per_class=(1, 10, 25),
+        across=20,
+    ),
+    "pointcloud": Story(
+        task="pointcloud",
+        sentence="A backdoored reader of point clouds: a small ball of points turns every object into one kind.",
+        title="objects of ModelNet",
+        sources=("modelnet10:points=128", "shapes:points=128"),
+        architecture="detrojan:pointnet",
+        architecture_settings={"width": 16},
+        attack="pointba_i",
+        poison_rate=0.1,
+        recipe={"epochs": 16, "batch": 32, "learning_rate": 0.05},
+        settings={"tune": "weights", "weight_learning_rate": 0.05, "steps": 150},
+        across=20,
     ),
 }

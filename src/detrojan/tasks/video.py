@@ -31,9 +31,7 @@ class Video(Classification):
 
     def augment(self, inputs: Tensor, generator: Any) -> Tensor:
         """Weak augmentation of a batch (B, C, T, H, W): random crop and flip, the same for all frames of a clip."""
-        frames = inputs.flatten(1, 2)
-        padding = round(self.padding * inputs.shape[-1])
-        return crop_and_flip(frames, generator, padding=padding, flip=self.flip).view_as(inputs)
+        return crop_and_flip(inputs, generator, padding=round(self.padding * inputs.shape[-1]), flip=self.flip)
 
     def mixup(self, inputs: Tensor, generator: torch.Generator) -> Mixed:
         """Mix each prepared clip with a partner of the batch, as `mix` says."""

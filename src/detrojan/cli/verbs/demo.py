@@ -113,6 +113,8 @@ def train_victim(told: Story, seen: "Samples", seed: int, on_step: "OnStep | Non
         task=TASKS.build(told.task, **told.task_settings),
         attack=ATTACKS.build(told.attack, **told.attack_settings),
         poison_rate=told.poison_rate,
+        target=told.target,
+        preprocessing=told.prepared(),
         recipe=Recipe(**told.recipe),
         seed=seed,
         on_step=named,
@@ -122,20 +124,23 @@ def train_victim(told: Story, seen: "Samples", seed: int, on_step: "OnStep | Non
 
 
 def _scored(told: Story, made: "Victim", test: "Samples") -> _Victim:
-    from detrojan.evaluation.protocol import evaluate
     from detrojan.poisoning import trigger
 
     assert made.backdoor is not None
     triggered = trigger(test, made.backdoor)
-    return _Victim(
-        made=made, test=test, triggered=triggered, scores=evaluate(made.model, test, triggered, task=told.task)
-    )
+    return _Victim(made=made, test=test, triggered=triggered, scores=scores_of(told, made.model, test, triggered))
+
+
+def scores_of(told: Story, model: "nn.Module", test: "Samples", triggered: "Triggered") -> "Scores":
+    """How a network of the story does on the test set, without and with the trigger."""
+    from detrojan.evaluation.protocol import evaluate
+
+    return evaluate(model, test, triggered, task=told.task, preprocessing=told.prepared())
 
 
 def _attempt(told: Story, victim: _Victim, clean: "Samples", per_class: int, seed: int, on_step: "OnStep") -> _Attempt:
     from detrojan.data.samples import sample
     from detrojan.defenses import DEFENSES
-    from detrojan.evaluation.protocol import evaluate
     from detrojan.purification import purify
     from detrojan.tasks import TASKS
 
@@ -145,8 +150,16 @@ def _attempt(told: Story, victim: _Victim, clean: "Samples", per_class: int, see
     few = sample(clean, per_class=per_class, seed=seed)[0]
     task = TASKS.build(told.task, **told.task_settings)
     method = DEFENSES.build(told.method, **told.settings)
-    result = purify(victim.made.model, few, task=task, method=method, seed=seed, on_step=named)
-    scores = evaluate(result.model, victim.test, victim.triggered, task=task)
+    result = purify(
+        victim.made.model,
+        few,
+        task=task,
+        method=method,
+        preprocessing=told.prepared(),
+        seed=seed,
+        on_step=named,
+    )
+    scores = scores_of(told, result.model, victim.test, victim.triggered)
     return _Attempt(per_class=per_class, result=result, scores=scores)
 
 
@@ -204,11 +217,10 @@ def _said(told: Story, model: "nn.Module", samples: "Samples") -> "Tensor":
     """The labels (N,), or tags (N, K), that a network gives."""
     import torch
 
-    from detrojan.augmentation import pixels_of
     from detrojan.tasks import TASKS
 
     with torch.no_grad():
-        labels: Tensor = TASKS.build(told.task).predict(model.eval()(pixels_of(samples.inputs)))
+        labels: Tensor = TASKS.build(told.task).predict(model.eval()(told.prepared()(samples.inputs)))
     return labels
 
 
