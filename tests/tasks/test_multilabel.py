@@ -67,8 +67,12 @@ def test_draws_are_spread_over_the_rarest_tags():
     labels = torch.tensor([[1, 1, 0]] * 3 + [[1, 0, 0]] * 20 + [[0, 0, 0]] * 7)
     samples = Samples(inputs=torch.zeros(30, 3, 8, 8, dtype=torch.uint8), labels=labels)
     assert samples.groups.bincount().tolist() == [20, 3, 0, 7]
-    drawn, _ = sample(samples, per_class=2, seed=0)
-    assert drawn.groups.bincount().tolist() == [2, 2, 0, 2]
+    few, _ = sample(samples, count=6, seed=0)
+    assert few.groups.bincount().tolist() == [2, 2, 0, 2]
+    each, _ = sample(samples, per_class=3, seed=0)
+    assert each.labels.sum(0).tolist() == [3, 3, 0]  # those with the rare tag have the other one, too
+    with pytest.raises(BadData, match="one has 3"):
+        sample(samples, per_class=4, seed=0)
     tuned, judged = held_back(samples, fraction=0.5, fewest=2, seed=0)
     assert sorted(tuned.tolist() + judged.tolist()) == list(range(30))
 

@@ -102,13 +102,16 @@ def sample(
 ) -> tuple[Samples, Tensor]:
     """Draw a clean subset, and return it with the sorted positions that it was taken from.
 
-    Give either `per_class`, or `count` samples in all, which are spread over the classes as evenly as they allow.
+    Give either `per_class`, or `count` samples in all, which are spread over the classes as evenly as they allow. Of
+    tags, `per_class` samples or more have each.
     """
     if (count is None) == (per_class is None):
         raise BadArgument("sample needs either count or per_class, got both or neither")
     generator = Seeds(seed=seed).generator("data/sample")
-    if per_class is not None:
-        indices = stratified(samples.groups, per_class=per_class, generator=generator, class_names=samples.class_names)
+    if per_class is not None and samples.labels.ndim == 2:
+        indices = _of_each_tag(samples, per_class, generator)
+    elif per_class is not None:
+        indices = stratified(samples.labels, per_class=per_class, generator=generator, class_names=samples.class_names)
     else:
         indices = _spread(samples, int(count or 0), generator)
     return samples.subset(indices), indices
@@ -157,6 +160,22 @@ def dealt(samples: Samples, count: int) -> tuple[Samples, Samples]:
         turn[members] = torch.arange(int(members.sum()))
     order = turn.argsort(stable=True)
     return samples.subset(order[:count].sort().values), samples.subset(order[count:].sort().values)
+
+
+def _of_each_tag(samples: Samples, per_class: int, generator: torch.Generator) -> Tensor:
+    """Positions such that so many samples have each tag that occurs: drawn tag by tag, the rarest first."""
+    having = [(samples.labels[:, tag] == 1).nonzero().flatten() for tag in range(samples.labels.shape[1])]
+    taken = torch.zeros(len(samples), dtype=torch.bool)
+    for members in sorted(filter(len, having), key=len):
+        lacking = per_class - int(taken[members].sum())
+        fresh = members[~taken[members]]
+        if lacking > len(fresh):
+            raise BadData(
+                f"{per_class} samples of each tag were asked for, but one has {len(members)}; ask for at most that"
+            )
+        if lacking > 0:
+            taken[fresh[torch.randperm(len(fresh), generator=generator)[:lacking]]] = True
+    return taken.nonzero().flatten()
 
 
 def _spread(samples: Samples, count: int, generator: torch.Generator) -> Tensor:
