@@ -9,6 +9,9 @@ from torch.nn import functional as F
 from detrojan.augmentation import Mixed
 from detrojan.intervals import Estimate
 from detrojan.registry import Registry
+from detrojan.tasks._classification import Classification
+
+__all__ = ["TASKS", "Classification", "Task", "scored"]
 
 TASKS = Registry("task", __name__)
 
