@@ -44,7 +44,17 @@ def clouds(points=32, count=60):
     return Samples(inputs=inputs, labels=torch.arange(count) % CLASSES, class_names=tuple("abcde"))
 
 
-SAMPLES = {"images": images, "clips": clips, "points": clouds}
+def sentences(length=32, count=60):
+    """Random tokens of 40 words; sentences of all lengths, one of them full."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randint(9, 40, (count, length), generator=generator)
+    ends = torch.randint(1, length + 1, (count, 1), generator=generator)
+    ends[0] = length
+    inputs = inputs.masked_fill(torch.arange(length) >= ends, 0)
+    return Samples(inputs=inputs, labels=torch.arange(count) % CLASSES, class_names=tuple("abcde"))
+
+
+SAMPLES = {"images": images, "clips": clips, "points": clouds, "tokens": sentences}
 
 
 def samples_for(name, size=32, count=60):
@@ -81,6 +91,19 @@ class TinyCloud(nn.Module):
         return self.head(self.features(x))
 
 
+class TinyReader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(40, 8)
+        self.head = nn.Linear(8, CLASSES)
+
+    def features(self, x):
+        return self.embedding(x).mean(1)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
 def network(channels=3, kind="images"):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -89,11 +112,11 @@ def network(channels=3, kind="images"):
 
 def network_for(samples):
     """A tiny network that takes these samples."""
-    if samples.kind != "points":
+    if samples.kind in ("images", "clips"):
         return network(samples.inputs.shape[1], samples.kind)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return TinyCloud().eval()
+        return (TinyCloud() if samples.kind == "points" else TinyReader()).eval()
 
 
 def workshop(samples, *, target=2, mapping="all-to-one", seed=0):

@@ -7,6 +7,7 @@ torchvision and need bytes or pixels in [0, 1]. Point clouds are (B, P, 3).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -21,11 +22,12 @@ from detrojan.errors import BadArgument
 class Mixed:
     """A batch in which each example is mixed with a partner of the same batch.
 
-    `inputs` (B, ...) are the mixed examples, `partner` (B,) the index of each one's partner, `weight` in [0, 1] the
-    share of the example itself; the loss is mixed with the same weight.
+    `inputs` (B, ...) are the mixed examples (of tokens, what the task mixes inside of the network), `partner` (B,) the
+    index of each one's partner, `weight` in [0, 1] the share of the example itself; the loss is mixed with the same
+    weight.
     """
 
-    inputs: Tensor
+    inputs: Any
     partner: Tensor
     weight: float
 
@@ -118,8 +120,8 @@ def cutout(images: Tensor, generator: torch.Generator, *, size: float = 0.5) -> 
 
 
 def pixels_of(images: Tensor) -> Tensor:
-    """Bytes become pixels in [0, 1]; floats pass, be they images or points."""
-    return images if images.is_floating_point() else images.float() / 255
+    """Bytes become pixels in [0, 1]; all else passes, be it images, points or tokens."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def bytes_of(pixels: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ result bit by bit on one machine.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -106,7 +106,7 @@ class Execution:
         """Whether this process writes down how far a training has come: the first, where it has the whole network."""
         return not self.sharded and (self.processes == 1 or parallel.leads())
 
-    def run(self, network: nn.Module, inputs: Tensor) -> Any:
+    def run(self, network: Callable[[Tensor], Any], inputs: Tensor) -> Any:
         """The network's outputs on a batch of prepared inputs, in the chosen precision."""
         with self.running():
             return network(self.send(inputs)) if self.processes == 1 else parallel.run(network, self.send(inputs))

@@ -91,7 +91,7 @@ def gathered(network: nn.Module) -> dict[str, Tensor]:
         }
 
 
-def run(network: nn.Module, inputs: Tensor) -> Any:
+def run(network: Callable[[Tensor], Any], inputs: Tensor) -> Any:
     """The network's outputs on a whole batch (B, ...), of which this process computes its share.
 
     Outputs are tensors, or tuples, lists and dictionaries of them, with the samples along the first axis. A batch with

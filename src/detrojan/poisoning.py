@@ -26,6 +26,7 @@ LAYOUTS: dict[Kind, str] = {
     "images": "uint8 of shape (N, C, H, W)",
     "clips": "uint8 of shape (N, C, T, H, W)",
     "points": "floats of shape (N, P, 3)",
+    "tokens": "int64 of shape (N, L)",
     "inputs": "a network's own inputs",
 }
 

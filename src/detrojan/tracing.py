@@ -148,5 +148,5 @@ def _run_once(network: nn.Module, samples: Samples, context: Context) -> None:
     mode = network.training
     network.eval()
     inputs = context.preprocessing(samples.inputs[:2].to(context.execution.device))
-    context.forward(network, inputs.detach().requires_grad_())
+    context.forward(network, inputs.detach().requires_grad_(inputs.is_floating_point()))
     network.train(mode)

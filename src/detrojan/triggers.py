@@ -58,8 +58,8 @@ class Workshop:
 class Trigger:
     """The base of every attack: the protocol's facts, and hooks that do nothing unless an attack needs them.
 
-    Pixels are (B, C, H, W) in [0, 1], or what else `kinds` says: clips (B, C, T, H, W) in [0, 1], points (B, P, 3) as
-    they are. Every hook returns new ones and leaves its input alone.
+    Pixels are (B, C, H, W) in [0, 1], or what else `kinds` says: clips (B, C, T, H, W) in [0, 1], points (B, P, 3) or
+    tokens (B, L) as they are. Every hook returns new ones and leaves its input alone.
 
     Attributes:
         kinds: what the trigger can be put on, in the words of `Samples.kind`.

@@ -71,10 +71,10 @@ class Context:
     on_step: OnStep | None = None
     training: Samples | None = None
 
-    def forward(self, network: nn.Module, inputs: Tensor) -> Any:
-        """Run the network on prepared inputs (already normalised), in the chosen precision, and count it."""
+    def forward(self, network: nn.Module, inputs: Any) -> Any:
+        """Run the network on prepared inputs (already normalised, or mixed), in the chosen precision, and count it."""
         self.meter.forwards += 1
-        return self.execution.run(network, inputs)
+        return self.task.forward(self.execution.run, network, inputs)
 
     def gradients(self, loss: Tensor, tensors: Sequence[Tensor], *, keep: bool = False) -> list[Tensor]:
         """The gradients of a scalar with respect to tensors, of all processes; `keep` leaves the graph for another."""
@@ -98,6 +98,15 @@ class Context:
         """
         if self.task.tags:
             raise Unsupported(f"{method} is made for one class a sample, not for tags; use nft, fine_tuning or ft_sam")
+
+    def need_numbers(self, method: str, clean: Samples) -> None:
+        """Refuse inputs that a small number cannot be added to.
+
+        Raises:
+            Unsupported: they are tokens.
+        """
+        if clean.kind == "tokens":
+            raise Unsupported(f"{method} perturbs inputs, which tokens do not allow; use nft, fine_tuning or ft_sam")
 
     def need_one_process(self, method: str, reason: str) -> None:
         """Refuse to share batches among processes.

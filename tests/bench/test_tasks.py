@@ -18,6 +18,7 @@ VICTIMS = {
     "multilabel": VictimSpec(
         data="scenes:count=80,size=32", architecture="detrojan:tags_resnet18", attack="clean_image", kept=30
     ),
+    "text": VictimSpec(data="sst2:length=8", architecture="detrojan:text_cnn", attack="insert_word", kept=30),
     "video": VictimSpec(data="motions:per_class=8,frames=4,size=16", architecture="detrojan:r3d10", kept=24),
     "pointcloud": VictimSpec(
         data="shapes:per_class=8,points=16", architecture="detrojan:pointnet", attack="pointba_o", kept=24
@@ -31,7 +32,12 @@ def spec(task):
 
 
 @pytest.mark.parametrize("task", list(TASKS))
-def test_a_task_makes_rows(task, tmp_path):
+def test_a_task_makes_rows(task, tmp_path, monkeypatch):
+    if task == "text":  # there is no drawn set of sentences
+        monkeypatch.setenv("DETROJAN_DATA", str(tmp_path))
+        for split in ("train", "test"):
+            lines = [f"{n % 2}\t{'good' if n % 2 else 'bad'} film number {n}" for n in range(100)]
+            (tmp_path / f"sst2.{split}.tsv").write_text("\n".join(lines))
     victim = spec(task)
     made = make_victim(victim, tmp_path)
     cell = Cell(victim=victim, defense="nft", settings={"steps": 2, "batch": 8}, clean=Clean(count=20))

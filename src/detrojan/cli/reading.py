@@ -50,7 +50,7 @@ def task(name: str | None, found: "Samples", *, no_flip: bool = False) -> Any:
     """The task of a name, or where there is none, the one that fits the samples."""
     from detrojan.tasks import TASKS
 
-    fitting = {"clips": "video", "points": "pointcloud"}.get(found.kind, "image")
+    fitting = {"clips": "video", "points": "pointcloud", "tokens": "text"}.get(found.kind, "image")
     chosen = name or ("multilabel" if found.labels.ndim == 2 else fitting)
     return configured(TASKS, chosen, ("flip=false",) if no_flip else (), flag="--no-flip")
 

@@ -1,7 +1,7 @@
 """Labelled samples as one pair of tensors, and ways to take a part: k per class, a clean subset, a split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -10,22 +10,24 @@ from torch import Tensor
 from detrojan.errors import BadArgument, BadData
 from detrojan.randomness import Seeds
 
-Kind = Literal["images", "clips", "points", "inputs"]
+Kind = Literal["images", "clips", "points", "tokens", "inputs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Samples:
     """Inputs and their labels.
 
-    `inputs` are uint8 images (N, C, H, W) or clips (N, C, T, H, W) with pixels 0..255, float point clouds (N, P, 3), or
-    float model inputs as the user gave them (then of any shape (N, ...)). `labels` is int64: the class of each sample
-    (N,), or its tags (N, K), each 0 or 1. `name` says where they came from, for messages and reports.
+    `inputs` are uint8 images (N, C, H, W) or clips (N, C, T, H, W) with pixels 0..255, float point clouds (N, P, 3),
+    sentences of int64 tokens (N, L) with 0 behind their ends, or float model inputs as the user gave them (then of any
+    shape (N, ...)). `labels` is int64: the class of each sample (N,), or its tags (N, K), each 0 or 1. `name` says
+    where they came from, for messages and reports; `vocabulary` has the word of each token.
     """
 
     inputs: Tensor
     labels: Tensor
     class_names: tuple[str, ...] = ()
     name: str = "samples"
+    vocabulary: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.labels.dtype != torch.int64 or self.labels.ndim not in (1, 2):
@@ -65,15 +67,15 @@ class Samples:
     def subset(self, indices: Tensor | Sequence[int]) -> "Samples":
         """The samples at these positions, in this order; all the class names stay."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return Samples(
-            inputs=self.inputs[chosen], labels=self.labels[chosen], class_names=self.class_names, name=self.name
-        )
+        return replace(self, inputs=self.inputs[chosen], labels=self.labels[chosen])
 
 
 def kind_of(inputs: Tensor) -> Kind:
     """What stored inputs are; see `Samples.kind`."""
     if inputs.dtype == torch.uint8:
         return "clips" if inputs.ndim == 5 else "images"
+    if inputs.dtype == torch.int64 and inputs.ndim == 2:
+        return "tokens"
     return "points" if inputs.is_floating_point() and inputs.ndim == 3 and inputs.shape[-1] == 3 else "inputs"
 
 

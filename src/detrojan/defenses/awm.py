@@ -52,6 +52,7 @@ class AWM:
             Unsupported: the network has no convolution.
             Diverged: the loss became NaN or infinite.
         """
+        context.need_numbers("awm", clean)
         context.need_whole_weights("awm")
         network = tunable(model, context).eval()
         weights = {

@@ -60,6 +60,7 @@ class BTIDBF:
             Unsupported: not one linear layer makes the class scores.
             Diverged: the loss became NaN or infinite.
         """
+        context.need_numbers("bti_dbf", clean)
         context.need_one_class("bti_dbf")
         context.need_one_process("bti_dbf", "looks inside the network")
         network = tunable(model, context).eval()

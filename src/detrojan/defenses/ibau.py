@@ -56,6 +56,7 @@ class IBAU:
         Raises:
             Diverged: the loss became NaN or infinite.
         """
+        context.need_numbers("ibau", clean)
         context.need_one_process("ibau", "differentiates gradients")
         network = tunable(model, context).eval()
         weights, losses = weights_of(network), list[float]()

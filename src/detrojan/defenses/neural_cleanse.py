@@ -52,6 +52,7 @@ class NeuralCleanse:
         Raises:
             Diverged: the loss became NaN or infinite.
         """
+        context.need_numbers("neural_cleanse", clean)
         context.need_one_class("neural_cleanse")
         context.need_whole_weights("neural_cleanse")
         network = tunable(model, context).eval()

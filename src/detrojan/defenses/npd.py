@@ -57,6 +57,7 @@ class NPD:
             BadArgument: there is no convolution of the name in `layer`.
             Diverged: the loss became NaN or infinite.
         """
+        context.need_numbers("npd", clean)
         context.need_one_class("npd")
         context.need_whole_weights("npd")
         network = tunable(model, context).eval()

@@ -51,6 +51,7 @@ class SAU:
         Raises:
             Diverged: the loss became NaN or infinite.
         """
+        context.need_numbers("sau", clean)
         context.need_one_class("sau")
         context.need_whole_weights("sau")
         network, victim = tunable(model, context), tunable(model, context).eval()

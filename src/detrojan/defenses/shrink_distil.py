@@ -11,6 +11,7 @@ Source: this project.
 
 from dataclasses import dataclass, field
 from math import cos, exp, pi
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -108,10 +109,11 @@ class ShrinkDistil:
         half = self.steps / 2
         return self.learning_rate * (1 if step < half else (1 + cos(pi * (step - half) / half)) / 2)
 
-    def _views(self, inputs: Tensor, context: Context, generator: torch.Generator) -> Tensor:
+    def _views(self, inputs: Tensor, context: Context, generator: torch.Generator) -> Any:
         """Clean inputs in disguise: crop, flip, brightness, MixUp; prepared for the network."""
         pixels = pixels_of(context.task.augment(inputs, generator))
-        return context.task.mixup(context.preprocessing(brightness(pixels, generator)), generator).inputs
+        varied = brightness(pixels, generator) if pixels.is_floating_point() else pixels
+        return context.task.mixup(context.preprocessing(varied), generator).inputs
 
 
 @dataclass(slots=True)

@@ -1,9 +1,10 @@
 """Tasks, one file each: what a batch, a loss, a prediction and a score mean."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detrojan.augmentation import Mixed
@@ -14,6 +15,7 @@ from detrojan.tasks._classification import Classification
 __all__ = ["TASKS", "Classification", "Task", "scored"]
 
 TASKS = Registry("task", __name__)
+Run = Callable[[Callable[[Tensor], Any], Tensor], Any]
 
 
 class Task(Protocol):
@@ -31,6 +33,9 @@ class Task(Protocol):
 
     def mixup(self, inputs: Tensor, generator: torch.Generator) -> Mixed:
         """Each prepared input mixed with a partner of the same batch."""
+
+    def forward(self, run: Run, network: nn.Module, inputs: Any) -> Any:
+        """The network's output on prepared inputs, or on mixed ones, by `run`, which takes care of where and how."""
 
     def logits(self, outputs: Any) -> Tensor:
         """The class scores (B, K) in a network's output."""

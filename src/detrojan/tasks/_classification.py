@@ -1,9 +1,10 @@
 """What tasks share in which a network gives one score a class: its loss, its prediction, its MixUp, its accuracy."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detrojan import augmentation
@@ -27,6 +28,10 @@ class Classification:
     def mixup(self, inputs: Tensor, generator: torch.Generator) -> Mixed:
         """Mix each prepared input (B, ...) with a partner of the same batch."""
         return augmentation.mixup(inputs, generator)
+
+    def forward(self, run: Callable[[Any, Tensor], Any], network: nn.Module, inputs: Any) -> Any:
+        """The network's output on prepared inputs (B, ...)."""
+        return run(network, inputs)
 
     def logits(self, outputs: Any) -> Tensor:
         """The class scores (B, K) in a network's output: a tensor, or a record or mapping that holds `logits`.

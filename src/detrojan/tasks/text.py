@@ -1,0 +1,88 @@
+"""Text classification: one label a sentence of tokens."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detrojan import augmentation
+from detrojan.augmentation import Mixed
+from detrojan.errors import BadArgument
+from detrojan.tasks._classification import Classification
+
+PAD, UNKNOWN = 0, 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text(Classification):
+    """What the batch (B, L) of tokens, the loss and the prediction of a network of sentences mean.
+
+    A token of 0 is padding; `drop` of the others become the unknown word 1, which is the augmentation. MixUp mixes the
+    embeddings of two sentences inside of the network (Mixup-Transformer: Sun et al., 2020), where its first look at the
+    tokens is an `nn.Embedding`. A network whose forward takes an `attention_mask` gets one.
+    """
+
+    drop: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.drop < 1:
+            raise BadArgument(f"drop is a share of the words in [0, 1), got {self.drop}")
+
+    def augment(self, inputs: Tensor, generator: Any) -> Tensor:
+        """Forget some words of a batch (B, L)."""
+        draw = torch.rand(inputs.shape, generator=generator, device=generator.device).to(inputs.device)
+        return torch.where((draw < self.drop) & (inputs != PAD), UNKNOWN, inputs)
+
+    def mixup(self, inputs: Tensor, generator: torch.Generator) -> Mixed:
+        """Pair each sentence (B, L) with a partner of the batch; their embeddings are mixed when the network runs."""
+        drawn = augmentation.mixup(inputs.float(), generator)
+        pairs = _Pairs(tokens=torch.stack([inputs, inputs[drawn.partner]], 1), weight=drawn.weight)
+        return Mixed(inputs=pairs, partner=drawn.partner, weight=drawn.weight)
+
+    def forward(self, run: Callable[[Any, Tensor], Any], network: nn.Module, inputs: Any) -> Any:
+        """The network's output on tokens (B, L), or on pairs of sentences that `mixup` made."""
+        if isinstance(inputs, _Pairs):
+            return run(partial(_mixed, network, inputs.weight), inputs.tokens)
+        return run(partial(_read, network), inputs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pairs:
+    """Sentences beside their partners, (B, 2, L), and the weight of the first."""
+
+    tokens: Tensor
+    weight: float
+
+
+def _read(network: nn.Module, tokens: Tensor) -> Any:
+    if any("attention_mask" in signature(module.forward).parameters for module in network.modules()):
+        return network(tokens, attention_mask=(tokens != PAD).long())
+    return network(tokens)
+
+
+def _mixed(network: nn.Module, weight: float, pairs: Tensor) -> Any:
+    """The output where the embeddings of two sentences are mixed; where one has ended, the other goes on alone."""
+    own, other = pairs.unbind(1)
+    shown = torch.where(own == PAD, other, own)
+
+    def blend(embedding: nn.Module, given: tuple[Any, ...], _: Tensor) -> Tensor | None:
+        assert isinstance(embedding, nn.Embedding)
+        if not given or given[0].shape != shown.shape or not torch.equal(given[0], shown):
+            return None  # of positions, or of the kinds of tokens
+        theirs, ours = (F.embedding(each, embedding.weight) * (each != PAD)[..., None] for each in (other, own))
+        return torch.lerp(theirs, ours, weight)
+
+    hooks = [m.register_forward_hook(blend) for m in network.modules() if isinstance(m, nn.Embedding)]
+    try:
+        return _read(network, shown)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+METHOD = Text
