@@ -1,11 +1,14 @@
 """A key is all that a result depends on, and nothing else."""
 
+import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benching import CELL, VICTIM
-from detrojan.bench import versions
+from detrojan.bench import grid, versions
 from detrojan.bench.cells import Clean, VictimSpec
 from detrojan.bench.versions import code_version
 from detrojan.errors import BadArgument, UnknownName
@@ -68,3 +71,13 @@ def test_the_helpers_of_a_method_are_part_of_its_code():
 def test_what_cannot_be_is_refused(make, error, sentence):
     with pytest.raises(error, match=sentence):
         make()
+
+
+@pytest.mark.skipif(
+    sys.version_info[:2] != (3, 11), reason="versions of code are told by the syntax tree of Python 3.11"
+)
+def test_the_published_rows_belong_to_the_code_as_it_stands():
+    """Else run the bench anew, or declare in `versions.UNCHANGED` that a rewrite changed no figure."""
+    rows = Path(__file__).resolve().parents[2] / "benchmarks" / "table1-cifar10.jsonl"
+    published = {json.loads(line)["key"] for line in rows.read_text().splitlines()}
+    assert published == grid.read(grid.named("table1-cifar10")).keys

@@ -6,12 +6,23 @@ package's release, so that a sweep of hours does not start anew for a better err
 
 import ast
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from detrojan import __version__
+
+UNCHANGED: Mapping[str, str] = {
+    "860f40489b30": "1d7396c454a4",  # nft: MixUp is the task's
+    "5077d73193a5": "f891589cab60",  # shrink_distil: MixUp and answers are the task's
+    "104b04daf0a9": "da75cea97725",  # badnets: says that clips take it, too
+}
+"""Versions whose code was rewritten, with the earlier one whose figures they give; rows of that one stay valid.
+
+An entry needs proof: before and after, purified networks (or stamped images) that are equal in every bit.
+"""
 
 
 def code_version(method: Any) -> str:
@@ -29,7 +40,8 @@ def _version(module: str) -> str:
     digest = hashlib.sha256(__version__.encode())
     for name in sorted(_with_helpers(module, set())):
         digest.update(_code(name).encode())
-    return digest.hexdigest()[:12]
+    found = digest.hexdigest()[:12]
+    return UNCHANGED.get(found, found)
 
 
 def _with_helpers(module: str, found: set[str]) -> set[str]:

@@ -83,7 +83,7 @@ class ShrinkDistil:
             with torch.no_grad():
                 wanted = context.task.logits(context.forward(teacher, views)) / self.temperature
             given = context.task.logits(context.forward(masks, views)) / self.temperature
-            lost = information_lost(context.task.log_answers(wanted), context.task.log_answers(given))
+            lost = information_lost(context.task.answers(wanted), context.task.log_answers(given))
             pressure = steering.follow(float(lost.detach()))
             return 2 * (lost + pressure * torch.cat(list(masks.factors)).square().mean())
 
@@ -136,16 +136,15 @@ def information_lost(wanted: Tensor, given: Tensor) -> Tensor:
     """KL(teacher || student), as a share of what the teacher's answers tell about its inputs.
 
     Args:
-        wanted: the logarithms (B, M, A) of the teacher's probabilities of A answers to M questions.
-        given: the student's, on the same inputs.
+        wanted: the teacher's probabilities (B, M, A) of A answers to M questions.
+        given: the logarithms of the student's, on the same inputs.
 
     Returns:
         A scalar: the mean divergence over the mutual information H(mean answer) - mean H(answer) of the batch, both
         summed over the questions. 0 is the teacher itself; 1 is a student that always gives the teacher's mean answer.
     """
-    answers = wanted.exp()
-    information = _entropy(answers.mean(0)).sum() - _entropy(answers).sum(1).mean()
-    divergence = F.kl_div(given, answers, reduction="sum") / len(answers)
+    information = _entropy(wanted.mean(0)).sum() - _entropy(wanted).sum(1).mean()
+    divergence = F.kl_div(given, wanted, reduction="batchmean")
     return divergence / information.clamp_min(1e-3)
 
 

@@ -40,8 +40,11 @@ class Task(Protocol):
     def logits(self, outputs: Any) -> Tensor:
         """The class scores (B, K) in a network's output."""
 
+    def answers(self, scores: Tensor) -> Tensor:
+        """How likely each of A answers to each of M questions is, (B, M, A), of scores (B, K)."""
+
     def log_answers(self, scores: Tensor) -> Tensor:
-        """The logarithms (B, M, A) of how likely each of A answers to each of M questions is, of scores (B, K)."""
+        """The logarithms (B, M, A) of the same."""
 
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
         """The loss of each example, (B,)."""

@@ -52,8 +52,12 @@ class Classification:
             )
         return scores.float()
 
+    def answers(self, scores: Tensor) -> Tensor:
+        """The classes' probabilities (B, 1, K): one question with K answers."""
+        return scores.softmax(1)[:, None]
+
     def log_answers(self, scores: Tensor) -> Tensor:
-        """The logarithms (B, 1, K) of the classes' probabilities: one question with K answers."""
+        """The logarithms (B, 1, K) of the same."""
         return scores.log_softmax(1)[:, None]
 
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:

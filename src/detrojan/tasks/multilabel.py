@@ -40,8 +40,12 @@ class MultiLabel(Classification):
         """Weak augmentation of a batch (B, C, H, W): random crop and flip."""
         return crop_and_flip(inputs, generator, padding=round(self.padding * inputs.shape[-1]), flip=self.flip)
 
+    def answers(self, scores: Tensor) -> Tensor:
+        """The probabilities (B, K, 2) that each tag is there or not: K questions with two answers."""
+        return torch.stack([scores.sigmoid(), (-scores).sigmoid()], dim=-1)
+
     def log_answers(self, scores: Tensor) -> Tensor:
-        """The logarithms (B, K, 2) of the probabilities that each tag is there or not: K questions with two answers."""
+        """The logarithms (B, K, 2) of the same."""
         return torch.stack([F.logsigmoid(scores), F.logsigmoid(-scores)], dim=-1)
 
     def loss(self, outputs: Any, labels: Tensor) -> Tensor:
