@@ -34,9 +34,10 @@ FEWEST_HELD_OUT = 20
 class Verdict:
     """The judgement from clean samples alone: it speaks of what was lost, and cannot prove that no backdoor is left.
 
-    `before` and `after` are the clean accuracies on the judged samples, `lost` the difference on the same samples,
-    `agreement` the share of them on which both networks give the same label. `weak` says that no samples could be
-    held back, so that the judgement was made on those that were tuned on. Per-class accuracies are shares by label.
+    `before` and `after` are the clean accuracies (or what else `measure` says) on the judged samples, `lost` the
+    difference on the same samples, `agreement` the share of them on which both networks give the same label. `weak`
+    says that no samples could be held back, so that the judgement was made on those that were tuned on. Per-class
+    accuracies are shares by label.
     """
 
     accepted: bool
@@ -48,6 +49,7 @@ class Verdict:
     agreement: Estimate
     per_class_before: Mapping[int, Estimate]
     per_class_after: Mapping[int, Estimate]
+    measure: str = "clean accuracy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +233,7 @@ def _judge(task: Task, before: Tensor, after: Tensor, samples: Samples, toleranc
     agree = average(_same(task, before, after).double().numpy())
     return Verdict(
         accepted=accepted,
-        reason=_sentence(lost, tolerance, finite=finite, weak=weak),
+        reason=_sentence(task.judged, lost, tolerance, finite=finite, weak=weak),
         weak=weak,
         before=_share(right_before),
         after=_share(right_after),
@@ -239,6 +241,7 @@ def _judge(task: Task, before: Tensor, after: Tensor, samples: Samples, toleranc
         agreement=agree,
         per_class_before=by_class(right_before, samples),
         per_class_after=by_class(right_after, samples),
+        measure=task.judged,
     )
 
 
@@ -254,12 +257,12 @@ def _failed(task: Task, before: Tensor, samples: Samples, reason: str, *, weak: 
     return Verdict(**(fields | {"accepted": False, "reason": f"{reason}. The victim is returned unchanged."}))
 
 
-def _sentence(lost: Estimate, tolerance: float, *, finite: bool, weak: bool) -> str:
+def _sentence(measure: str, lost: Estimate, tolerance: float, *, finite: bool, weak: bool) -> str:
     if not finite:
         return "The purified model gives NaN or infinite scores; the victim is returned unchanged."
     judged = f"the {lost.count} samples that were tuned on, since too few were given to hold any back"
     change = f"lost {lost}" if lost.value >= 0 else f"gained {_negated(lost)}"
-    figures = f"clean accuracy {change}, judged on {judged if weak else f'{lost.count} held-out samples'}"
+    figures = f"{measure} {change}, judged on {judged if weak else f'{lost.count} held-out samples'}"
     if lost.value > tolerance:
         return (
             f"Too much was lost: {figures}; {100 * tolerance:.0f} points are tolerated. "

@@ -154,10 +154,15 @@ def _groups(result: Result, before: Scores | None, after: Scores | None) -> list
     verdict = result.verdict
     judged = "Clean samples that were tuned on" if verdict.weak else "Held-out clean samples"
     attempt, returned = ("", "") if verdict.accepted else (": the attempt", ": the model returned")
-    lines = [Line(name="Clean accuracy", before=verdict.before)]
+    lines = [Line(name=verdict.measure.capitalize(), before=verdict.before)]
     if _attempted(result):
         lines = [
-            Line(name="Clean accuracy", before=verdict.before, after=verdict.after, change=_negative(verdict.lost)),
+            Line(
+                name=verdict.measure.capitalize(),
+                before=verdict.before,
+                after=verdict.after,
+                change=_negative(verdict.lost),
+            ),
             Line(name="Same label", hint="given by both networks", after=verdict.agreement),
         ]
     groups = [(f"{judged} ({verdict.before.count:,}){attempt if _attempted(result) else ''}", lines)]

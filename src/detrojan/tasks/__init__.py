@@ -22,11 +22,12 @@ class Task(Protocol):
     """What the rooms below ask of a task; inputs are stored ones (B, ...) or prepared ones, as the network gets them.
 
     Answers are the scores (N, K) of all samples. `tags` says that a label is a row of tags (K,), not one class;
-    `metric` is what the score of clean samples is called.
+    `metric` is what the score of clean samples is called, `judged` what the average of the outcomes is.
     """
 
     tags: ClassVar[bool]
     metric: ClassVar[str]
+    judged: ClassVar[str]
 
     def augment(self, inputs: Tensor, generator: Any) -> Tensor:
         """Weak augmentation of stored inputs."""

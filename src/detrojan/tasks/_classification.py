@@ -19,6 +19,7 @@ class Classification:
     __slots__ = ()
     tags: ClassVar[bool] = False
     metric: ClassVar[str] = "ACC"
+    judged: ClassVar[str] = "clean accuracy"
 
     def augment(self, inputs: Tensor, generator: Any) -> Tensor:
         """Weak augmentation of stored inputs (B, ...); by default none."""

@@ -28,6 +28,7 @@ class MultiLabel(Classification):
 
     tags: ClassVar[bool] = True
     metric: ClassVar[str] = "mAP"
+    judged: ClassVar[str] = "precision of the ranked tags"
 
     padding: float = 0.125
     flip: bool = True

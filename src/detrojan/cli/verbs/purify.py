@@ -154,8 +154,9 @@ def _classes(samples: "Samples") -> str:
 
 def _judgement(screen: Screen, result: "Result") -> None:
     verdict, cost = result.verdict, result.cost
+    judged = "tuned-on" if verdict.weak else "held-out"
     screen.table(
-        f"Clean accuracy on {verdict.after.count} {'tuned-on' if verdict.weak else 'held-out'} samples, %",
+        f"{verdict.measure.capitalize()} on {verdict.after.count} {judged} samples, %",
         ("", "value", "95 % interval"),
         [
             (name, percent(found.value), f"{percent(found.low)} to {percent(found.high)}")
