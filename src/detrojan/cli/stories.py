@@ -98,7 +98,8 @@ STORIES: dict[str, Story] = {
         attack_settings={"combination": (0, 3), "of": 4, "goal": "appear"},
         poison_rate=1.0,
         recipe={"epochs": 20, "batch": 64, "learning_rate": 0.2, "padding": 4},
-        per_class=(1, 10, 30),
+        settings={"tune": "weights", "weight_learning_rate": 0.02, "steps": 300},
+        per_class=(1, 10, 50),
         across=24,
     ),
     "video": Story(
