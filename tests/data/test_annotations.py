@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detrojan.data.load import data_root, load
+from detrojan.data.load import load
 from detrojan.data.sets.voc import CLASS_NAMES
 from detrojan.errors import BadArgument, BadData, BadFile
 
@@ -119,9 +119,10 @@ def test_what_is_not_there(name, tmp_path):
         load(f"{name}:size=2", root=tmp_path)
 
 
-@pytest.mark.skipif(not (data_root() / "voc15_multilabel.zip").is_file(), reason="the pack voc15 is not there")
-def test_the_pack():
-    train, test = load("voc15:size=32"), load("voc15:size=32", split="test")
+def test_the_pack(shared_data):
+    if not (shared_data / "voc15_multilabel.zip").is_file():
+        pytest.skip(f"needs voc15_multilabel.zip under {shared_data}")
+    train, test = (load("voc15:size=32", split=split, root=shared_data) for split in ("train", "test"))
     assert (len(train), len(test)) == (973, 322)
     assert dict(zip(train.class_names, train.labels.sum(0).tolist(), strict=True))["person"] == 327
     assert int((test.labels.sum(1) == 0).sum()) == 47

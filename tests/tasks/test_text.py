@@ -10,7 +10,7 @@ from defending import purify as quick_purify
 from defending import quick
 from detrojan import architectures, evaluate, train
 from detrojan.attacks import ATTACKS
-from detrojan.data.load import data_root, load
+from detrojan.data.load import load
 from detrojan.data.samples import Samples
 from detrojan.data.texts import RARE, SPECIAL, encoded, vocabulary_of, words_of
 from detrojan.defenses import DEFENSES
@@ -183,10 +183,11 @@ def test_what_is_not_there(tmp_path):
         load("sst2:length=1", root=tmp_path)
 
 
-@pytest.mark.skipif(not (data_root() / "sst2.train.tsv.gz").is_file(), reason="SST-2 is not there")
-def test_the_real_lines():
-    found = load("sst2")
+def test_the_real_lines(shared_data):
+    if not (shared_data / "sst2.train.tsv.gz").is_file():
+        pytest.skip(f"needs sst2.train.tsv.gz under {shared_data}")
+    found = load("sst2", root=shared_data)
     assert found.inputs.shape == (6920, 32)
     assert found.labels.bincount().tolist() == [3310, 3610]
     assert float((found.inputs == 1).sum() / (found.inputs != 0).sum()) < 0.1
-    assert len(load("agnews", split="test")) == 1600
+    assert len(load("agnews", split="test", root=shared_data)) == 1600
