@@ -1,33 +1,17 @@
 """Image classification: one label an image."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from torch import Tensor
-
-from detrojan.augmentation import crop_and_flip
-from detrojan.errors import BadArgument
-from detrojan.tasks._classification import Classification
+from detrojan.tasks._pictures import Pictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image(Classification):
-    """What an image network's batch, loss and prediction mean.
+class Image(Pictures):
+    """What an image network's batch (B, C, H, W), loss and prediction mean.
 
     `padding` is the reach of the random crop as a share of the side (1/8: 4 pixels of 32). `flip` mirrors half of the
     images; switch it off where a mirrored input is another class, as with digits and text.
     """
-
-    padding: float = 0.125
-    flip: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.padding < 1:
-            raise BadArgument(f"padding is a share of the image's side in [0, 1), got {self.padding}")
-
-    def augment(self, inputs: Tensor, generator: Any) -> Tensor:
-        """Weak augmentation of a batch (B, C, H, W): random crop and flip."""
-        return crop_and_flip(inputs, generator, padding=round(self.padding * inputs.shape[-1]), flip=self.flip)
 
 
 METHOD = Image

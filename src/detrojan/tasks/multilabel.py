@@ -10,16 +10,14 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torch.nn import functional as F
 
-from detrojan.augmentation import crop_and_flip
-from detrojan.errors import BadArgument
 from detrojan.intervals import LEVEL, Estimate
-from detrojan.tasks._classification import Classification
+from detrojan.tasks._pictures import Pictures
 
 RESAMPLES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MultiLabel(Classification):
+class MultiLabel(Pictures):
     """What the batch (B, C, H, W), the loss and the prediction of a network of tags mean.
 
     A tag's score above 0, a probability above a half, predicts it. `padding` and `flip` are those of image
@@ -29,17 +27,6 @@ class MultiLabel(Classification):
     tags: ClassVar[bool] = True
     metric: ClassVar[str] = "mAP"
     judged: ClassVar[str] = "precision of the ranked tags"
-
-    padding: float = 0.125
-    flip: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.padding < 1:
-            raise BadArgument(f"padding is a share of the image's side in [0, 1), got {self.padding}")
-
-    def augment(self, inputs: Tensor, generator: Any) -> Tensor:
-        """Weak augmentation of a batch (B, C, H, W): random crop and flip."""
-        return crop_and_flip(inputs, generator, padding=round(self.padding * inputs.shape[-1]), flip=self.flip)
 
     def answers(self, scores: Tensor) -> Tensor:
         """The probabilities (B, K, 2) that each tag is there or not: K questions with two answers."""
