@@ -160,3 +160,24 @@ def test_outputs_are_looked_at_first(detrojan, pictures, tmp_path, name, sentenc
     assert outcome.code == 2
     assert sentence in outcome.err
     assert (tmp_path / "old.png").read_text() == ""
+
+
+def test_of_clips_the_middle_frame_is_shown(detrojan, tmp_path):
+    data = "motions:per_class=2,frames=4,size=24"
+    outcome = detrojan("attack", "show", "badnets", "--data", data, "--count", 2, "--out", tmp_path / "clips.png")
+    assert outcome.code == 0
+    assert (tmp_path / "clips.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("attack", "data", "sentence"),
+    [
+        ("pointba_o", "shapes:per_class=2,points=16", "has points"),
+        ("clean_image", "scenes:count=20,size=32", "no pixel"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(detrojan, tmp_path, attack, data, sentence):
+    outcome = detrojan("attack", "show", attack, "--data", data, "--out", tmp_path / "none.png")
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert not (tmp_path / "none.png").exists()

@@ -18,10 +18,9 @@ class PointBAI(Trigger):
     """A sphere of `radius` around `centre`, in clouds that fill the unit sphere, whose points replace others.
 
     `share` of the points are replaced, evenly spread over the stored order, which is random in most data sets. Ours lie
-    evenly on the sphere. The centre is the one that later work uses; it lies outside of most objects. Within them a
-    network without neighbourhoods, such as PointNet, takes the ball for a part of the object: with a centre of 0.05 it
-    learned nothing. Dirty label; the trigger is stamped before augmentation, which scales and moves the ball with the
-    object.
+    evenly on the sphere. The centre is the one that later work uses; it lies outside of most objects, within which a
+    network without neighbourhoods, such as PointNet, may take the ball for a part of the object. Dirty label; the
+    trigger is stamped before augmentation, which scales and moves the ball with the object.
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("points",)

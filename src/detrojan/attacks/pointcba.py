@@ -26,9 +26,8 @@ class PointCBA(Trigger):
     Feature disentanglement: each point moves by at most `eps`, in `disentangle_steps` steps of `step` along its
     gradient, so that the features of a clean surrogate, in front of its last layer, point away from the mean of the
     target class (cosine similarity). The surrogate sees the objects turned, as the victim will. 0 steps leave them as
-    they are. At test time an object is turned and nothing else. Angle, bound and number of steps are
-    ours. A large angle confuses clean networks, too: of objects turned by 30 degrees one without a backdoor took a
-    tenth for tables, where the victim of that target took two thirds.
+    they are. At test time an object is turned and nothing else. Angle, bound and number of steps are ours. A large
+    angle confuses clean networks, too: compare with a victim of rate 0.
 
     Clean label: `rate` is the share of the target class. The trigger is stamped before augmentation.
     """

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from detrojan.augmentation import crop_and_flip
-from detrojan.errors import BadArgument
+from detrojan.errors import BadArgument, BadData
 from detrojan.tasks._classification import Classification
 
 
@@ -27,4 +27,8 @@ class Pictures(Classification):
 
     def augment(self, inputs: Tensor, generator: Any) -> Tensor:
         """Random crop and flip of a batch (B, C, H, W), or of clips (B, C, T, H, W), the same for all frames of one."""
+        if inputs.ndim not in (4, 5):
+            raise BadData(
+                f"images are (B, C, H, W) and clips (B, C, T, H, W), found {tuple(inputs.shape)}; choose the task that fits"
+            )
         return crop_and_flip(inputs, generator, padding=round(self.padding * inputs.shape[-1]), flip=self.flip)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detrojan import augmentation
 from detrojan.augmentation import Mixed
-from detrojan.errors import BadArgument
+from detrojan.errors import BadArgument, BadData
 from detrojan.tasks._classification import Classification
 
 
@@ -19,7 +19,7 @@ class PointCloud(Classification):
     Clouds are scaled by a factor from 1 - `scale` to 1 + `scale`, and moved by up to `shift` along each axis; both
     count in units of the coordinates, in which objects reach from about -1 to 1. `mix` says how two clouds are mixed:
     `cut` takes a share of the points of each, `assignment` moves each point on the way to its partner in the cheapest
-    matching of the two clouds (PointMixup: Chen et al., 2020), which costs about 0.1 s a cloud of 1024 points.
+    matching of the two clouds (PointMixup: Chen et al., 2020), which takes far longer.
     """
 
     scale: float = 0.2
@@ -32,6 +32,10 @@ class PointCloud(Classification):
 
     def augment(self, inputs: Tensor, generator: Any) -> Tensor:
         """Weak augmentation of a batch (B, P, 3): each cloud is scaled and moved."""
+        if inputs.ndim != 3 or inputs.shape[-1] != 3 or not inputs.is_floating_point():
+            raise BadData(
+                f"clouds are floats (B, P, 3), found {inputs.dtype} of {tuple(inputs.shape)}; choose the task that fits"
+            )
         scaled = augmentation.brightness(inputs, generator, strength=self.scale)
         draw = torch.rand(len(inputs), 1, 3, generator=generator, device=generator.device).to(inputs.device)
         return scaled + self.shift * (2 * draw - 1).to(inputs.dtype)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from detrojan import augmentation
 from detrojan.augmentation import Mixed
-from detrojan.errors import BadArgument
+from detrojan.errors import BadArgument, BadData
 from detrojan.tasks._classification import Classification
 
 PAD, UNKNOWN = 0, 1
@@ -35,6 +35,10 @@ class Text(Classification):
 
     def augment(self, inputs: Tensor, generator: Any) -> Tensor:
         """Forget some words of a batch (B, L)."""
+        if inputs.dtype != torch.int64 or inputs.ndim != 2:
+            raise BadData(
+                f"sentences are int64 tokens (B, L), found {inputs.dtype} of {tuple(inputs.shape)}; choose the task that fits"
+            )
         draw = torch.rand(inputs.shape, generator=generator, device=generator.device).to(inputs.device)
         return torch.where((draw < self.drop) & (inputs != PAD), UNKNOWN, inputs)
 

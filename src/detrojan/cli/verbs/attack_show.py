@@ -35,7 +35,7 @@ def run(
     force: Flag = False,
     running: Running = RUNNING,
 ) -> int:
-    """Draw a few images without and with an attack's trigger, and tell how much it changes.
+    """Draw a few images (of clips the frame in the middle) without and with a trigger, and tell how much it changes.
 
     A trigger that is learned is learned first, on the training images and with a small network that is trained for
     it; `--victim` shows instead what a victim's trigger has become.
@@ -65,10 +65,20 @@ def run(
     backdoor = reading.backdoor(Trigger(attack=name, **asdict(aim)), victim)
     if backdoor is None:
         raise BadArgument(f"{victim} tells of a network that was trained on clean data; it has no trigger to show")
-    shown, wanted = _chosen(reading.samples(data, images, split=split), backdoor, count, running.seed)
+    if backdoor.attack.tags:
+        raise BadArgument(f"{name or victim} changes labels and no pixel, so that there is nothing to draw")
+    found = reading.samples(data, images, split=split)
+    if found.kind not in ("images", "clips"):
+        raise BadArgument(
+            f"{found.name} has {found.kind}; the sheet shows images, and of clips the frame in the middle"
+        )
+    shown, wanted = _chosen(found, backdoor, count, running.seed)
     if victim is None:
         backdoor = _forged(screen, backdoor, data, images, running)
     triggered = backdoor.stamp(shown.inputs)
+    if shown.kind == "clips":
+        middle = shown.inputs.shape[2] // 2
+        shown, triggered = replace(shown, inputs=shown.inputs[:, :, middle]), triggered[:, :, middle]
     seen = visibility(shown.inputs, triggered)
     title = " ".join((name or str(victim), *aim.attack_arg))
     contact_sheet(shown, triggered, wanted, title=f"{title} on {shown.name}", caption=_caption(seen)).save(out)
