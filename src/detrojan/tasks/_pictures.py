@@ -29,6 +29,6 @@ class Pictures(Classification):
         """Random crop and flip of a batch (B, C, H, W), or of clips (B, C, T, H, W), the same for all frames of one."""
         if inputs.ndim not in (4, 5):
             raise BadData(
-                f"images are (B, C, H, W) and clips (B, C, T, H, W), found {tuple(inputs.shape)}; choose the task that fits"
+                f"images: (B, C, H, W), clips (B, C, T, H, W); found {tuple(inputs.shape)}; choose the task that fits"
             )
         return crop_and_flip(inputs, generator, padding=round(self.padding * inputs.shape[-1]), flip=self.flip)

@@ -37,7 +37,7 @@ class Text(Classification):
         """Forget some words of a batch (B, L)."""
         if inputs.dtype != torch.int64 or inputs.ndim != 2:
             raise BadData(
-                f"sentences are int64 tokens (B, L), found {inputs.dtype} of {tuple(inputs.shape)}; choose the task that fits"
+                f"sentences are int64 (B, L), found {inputs.dtype} of {tuple(inputs.shape)}; choose the task that fits"
             )
         draw = torch.rand(inputs.shape, generator=generator, device=generator.device).to(inputs.device)
         return torch.where((draw < self.drop) & (inputs != PAD), UNKNOWN, inputs)
