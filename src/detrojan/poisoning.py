@@ -11,17 +11,23 @@ import torch
 from torch import Tensor
 
 from detrojan.augmentation import bytes_of, pixels_of
-from detrojan.data.samples import Kind, Samples
+from detrojan.data.samples import Kind, LabelKind, Samples
 from detrojan.errors import BadArgument, BadData
 from detrojan.execution import resident
 from detrojan.randomness import Seeds
-from detrojan.tasks import scored
+from detrojan.tasks import Task
 from detrojan.triggers import Classifier, Trigger, Workshop
 
 Mapping = Literal["all-to-one", "all-to-all"]
 Pool = Literal["auto", "non-target", "target", "all"]
 
 CLEAN, POISON, COMPANION = 0, 1, 2
+MEANT: dict[LabelKind, str] = {
+    "class": "one class",
+    "tags": "a row of tags",
+    "boxes": "boxes",
+    "sentences": "a sentence that answers",
+}
 LAYOUTS: dict[Kind, str] = {
     "images": "uint8 of shape (N, C, H, W)",
     "clips": "uint8 of shape (N, C, T, H, W)",
@@ -44,25 +50,32 @@ class Backdoor:
     sources: tuple[int, ...] = ()
 
     def labels(self, labels: Tensor, num_classes: int) -> Tensor:
-        """The labels (N,), or tags (N, K), that the attacker wants for triggered inputs of the true `labels`."""
-        if self.attack.tags:
+        """The labels (N, ...) that the attacker wants for triggered inputs of the true `labels`."""
+        if self.attack.labels != "class":
             return self.attack.relabel(labels)
         wanted = (labels + 1) % num_classes if self.mapping == "all-to-all" else torch.full_like(labels, self.target)
         return torch.where(self.attacked(labels), wanted, labels)
 
     def attacked(self, labels: Tensor) -> Tensor:
-        """Which of the true `labels` (N,), or rows of tags (N, K), belong to what the backdoor works on."""
-        if self.attack.tags:
-            return (self.attack.relabel(labels) != labels).any(1)
+        """Which of the true `labels` (N, ...) belong to what the backdoor works on."""
+        if self.attack.labels != "class":
+            return _changed(self.attack.relabel(labels), labels)
         sources = self.sources or self.attack.sources
         if not sources:
             return torch.ones_like(labels, dtype=torch.bool)
         return torch.isin(labels, torch.tensor(sources, device=labels.device))
 
-    def stamp(self, images: Tensor, *, batch: int = 512) -> Tensor:
-        """Stamp stored inputs (N, ...); of bytes, with saturation, come bytes."""
+    def stamp(self, images: Tensor, labels: Tensor | None = None, *, batch: int = 512) -> Tensor:
+        """Stamp stored inputs (N, ...); of bytes, with saturation, come bytes.
+
+        A trigger whose place depends on what is in the picture needs the true `labels` (N, ...).
+        """
         with torch.no_grad():
-            stamped = [stored_as(part, self.attack.stamp(pixels_of(part))) for part in images.split(batch)]
+            stamped = []
+            for start in range(0, len(images), batch):
+                part = images[start : start + batch]
+                attack = self.attack if labels is None else self.attack.among(labels[start : start + batch])
+                stamped.append(stored_as(part, attack.stamp(pixels_of(part))))
         return torch.cat(stamped) if stamped else images.clone()
 
 
@@ -70,7 +83,8 @@ class Backdoor:
 class Triggered:
     """The attack's test set: triggered samples, their true labels and the labels that the attacker wants.
 
-    Of tags, `wanted` (N, K) is -1 where the attacker leaves them alone.
+    Of tags, `wanted` (N, K) is -1 where the attacker leaves them alone; of boxes and sentences it is all that the
+    network is to say.
     """
 
     samples: Samples
@@ -179,11 +193,9 @@ class PoisonedFeed:
         labels = torch.where((roles == POISON).view(-1, *[1] * (labels.ndim - 1)), wanted, labels)
         return (under_attack if attack.after_augmentation else augment(under_attack)), labels
 
-    def loss(self, scores: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """That of the task, and what the attacker adds to it."""
-        loss = scored(scores, labels, label_smoothing=label_smoothing)
-        extra = self.backdoor.attack.penalty(scores, labels)
-        return loss if extra is None else loss + extra
+    def penalty(self, task: Task, outputs: Any, labels: Tensor) -> Tensor | None:
+        """What the attacker adds to the loss."""
+        return self.backdoor.attack.penalty(task.logits(outputs), labels) if task.labels == "class" else None
 
     def harden(self, workshop: Workshop) -> None:
         """Let a clean-label attack change its images before training."""
@@ -224,7 +236,9 @@ class PoisonedFeed:
         with torch.no_grad():
             poisoned, company = roles == POISON, roles == COMPANION
             if poisoned.any():
-                changed[poisoned] = stored_as(images, attack.poison(pixels_of(images[poisoned]), generator))
+                changed[poisoned] = stored_as(
+                    images, attack.among(labels[poisoned]).poison(pixels_of(images[poisoned]), generator)
+                )
             if company.any():
                 accompanied = attack.accompany(pixels_of(images[company]), labels[company], generator)
                 changed[company] = stored_as(images, accompanied)
@@ -266,9 +280,9 @@ def trigger(samples: Samples, backdoor: Backdoor) -> Triggered:
     wanted = backdoor.labels(samples.labels, samples.num_classes)
     places = attacked(samples, backdoor)
     kept, aims = samples.subset(places), wanted[places]
-    if aims.ndim == 2:
+    if kept.label_kind == "tags":
         aims = torch.where(aims == kept.labels, -1, aims)
-    return Triggered(samples=replace(kept, inputs=backdoor.stamp(kept.inputs)), wanted=aims)
+    return Triggered(samples=replace(kept, inputs=backdoor.stamp(kept.inputs, kept.labels)), wanted=aims)
 
 
 def attacked(samples: Samples, backdoor: Backdoor) -> Tensor:
@@ -285,9 +299,11 @@ def check(samples: Samples, backdoor: Backdoor) -> None:
             f"{samples.name} has {samples.kind}, {samples.inputs.dtype} of shape {tuple(samples.inputs.shape)}; load "
             "pixels unnormalised, or choose another attack"
         )
-    if attack.tags != (samples.labels.ndim == 2):
-        wanted, found = ("rows of tags", "one class") if attack.tags else ("one class", "a row of tags")
-        raise BadArgument(f"{name} is an attack on {wanted} a sample, but {samples.name} has {found}; choose another")
+    if attack.labels != samples.label_kind:
+        wanted, found = MEANT[attack.labels], MEANT[samples.label_kind]
+        raise BadArgument(
+            f"{name} is an attack on {wanted}, but a sample of {samples.name} has {found}; choose another"
+        )
     if (attack.clean_label or attack.one_target) and backdoor.mapping != "all-to-one":
         raise BadArgument(f"{name} has one target; mapping must be all-to-one")
     if backdoor.sources and attack.sources:

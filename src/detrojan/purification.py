@@ -5,7 +5,7 @@ Nothing here sees a trigger, an attack success rate or a test set.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def purify(
         raise BadArgument(f"held_out must lie in [0, 1) and tolerance in [0, 1], got {held_out} and {tolerance}")
     defense = DEFENSES.build(method)
     doing = TASKS.build(task)
-    samples = gather(clean, tags=doing.tags)
+    samples = _taught(doing, gather(clean, labels=doing.labels))
     context = Context(
         task=doing,
         preprocessing=preprocessing or Preprocessing(),
@@ -150,7 +150,7 @@ def purify(
         seeds=Seeds(seed=seed),
         meter=Meter(),
         on_step=on_step,
-        training=None if training is None else gather(training, tags=doing.tags),
+        training=None if training is None else _taught(doing, gather(training, labels=doing.labels)),
     )
     tuned, judged = held_back(samples, fraction=held_out, fewest=FEWEST_HELD_OUT, seed=seed)
     victim = copy.deepcopy(unwrap(model)[0])
@@ -188,6 +188,11 @@ def purify(
     )
 
 
+def _taught(task: Task, samples: Samples) -> Samples:
+    """The samples as a network is shown them when it learns."""
+    return replace(samples, inputs=task.teach(samples.inputs, samples.labels))
+
+
 def _first_look(victim: nn.Module, samples: Samples, context: Context) -> Tensor:
     """The victim's scores (N, K), once they are known to fit the samples."""
     try:
@@ -202,7 +207,7 @@ def _first_look(victim: nn.Module, samples: Samples, context: Context) -> Tensor
         ) from error
     if not torch.isfinite(scores).all():
         raise BadWeights("the model's scores on the clean samples are NaN or infinite; check weights and preprocessing")
-    if samples.labels.ndim == 2 and samples.labels.shape[1] != scores.shape[1]:
+    if samples.label_kind == "tags" and samples.labels.shape[1] != scores.shape[1]:
         raise BadData(
             f"the clean samples have {samples.labels.shape[1]} tags each, but the model has {scores.shape[1]} scores; "
             "check the order of the tags and the architecture's num_classes"
@@ -230,7 +235,7 @@ def _judge(task: Task, before: Tensor, after: Tensor, samples: Samples, toleranc
     right_before, right_after = (task.outcomes(answers, samples.labels) for answers in (before, after))
     lost = average_loss(right_before.double().numpy(), right_after.double().numpy())
     accepted = finite and lost.value <= tolerance
-    agree = average(_same(task, before, after).double().numpy())
+    agree = average(task.same(before, after).double().numpy())
     return Verdict(
         accepted=accepted,
         reason=_sentence(task.judged, lost, tolerance, finite=finite, weak=weak),
@@ -243,12 +248,6 @@ def _judge(task: Task, before: Tensor, after: Tensor, samples: Samples, toleranc
         per_class_after=by_class(right_after, samples),
         measure=task.judged,
     )
-
-
-def _same(task: Task, before: Tensor, after: Tensor) -> Tensor:
-    """Which samples both networks give the same label, or the same tags, (N,)."""
-    first, second = task.predict(before), task.predict(after)
-    return (first == second).flatten(1).all(1) if first.ndim > 1 else first == second
 
 
 def _failed(task: Task, before: Tensor, samples: Samples, reason: str, *, weak: bool) -> Verdict:
@@ -280,8 +279,10 @@ def _share(right: Tensor) -> Estimate:
 
 
 def by_class(right: Tensor, samples: Samples) -> dict[int, Estimate]:
-    """How right the answers are on the samples of each class, or of each tag, that occurs."""
-    if samples.labels.ndim == 2:
-        having = {tag: samples.labels[:, tag] == 1 for tag in range(samples.labels.shape[1])}
-        return {tag: _share(right[which]) for tag, which in having.items() if which.any()}
+    """How right the answers are on the samples of each class, tag or class of boxes that occurs."""
+    if samples.label_kind == "sentences":
+        return {}
+    if samples.label_kind != "class":
+        having = enumerate(samples.present.bool().unbind(1))
+        return {label: _share(right[which]) for label, which in having if which.any()}
     return {int(label): _share(right[samples.labels == label]) for label in samples.labels.unique()}

@@ -17,7 +17,7 @@ from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, BadData, BadFile
 from detrojan.execution import Execution, resident
 from detrojan.randomness import Seeds
-from detrojan.tasks import scored
+from detrojan.tasks import Classification, Task
 from detrojan.whole_files import beside
 
 
@@ -84,8 +84,8 @@ class Feed(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """The augmented inputs (B, ...) and labels (B,) of the samples `chosen` (B,), on the generator's device."""
 
-    def loss(self, scores: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """The scalar to minimise, of scores (B, K) and labels (B,), or tags (B, K)."""
+    def penalty(self, task: Task, outputs: Any, labels: Tensor) -> Tensor | None:
+        """What is added to the task's loss of a network's outputs and labels (B, ...), a scalar."""
 
     def snapshot(self) -> dict[str, Any]:
         """What must be kept to go on after an interruption; tensors and plain values only."""
@@ -114,9 +114,8 @@ class Plain:
         inputs = self.inputs[chosen.to(self.inputs.device)].to(generator.device)
         return augment(inputs), self.labels[chosen]
 
-    def loss(self, scores: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """That of `scored`."""
-        return scored(scores, labels, label_smoothing=label_smoothing)
+    def penalty(self, task: Task, outputs: Any, labels: Tensor) -> Tensor | None:
+        """Nothing."""
 
     def snapshot(self) -> dict[str, Any]:
         """Nothing changes."""
@@ -138,6 +137,7 @@ def fit(
     stage: str = "training",
     state: Path | None = None,
     augment: Augmentation | None = None,
+    task: Task | None = None,
 ) -> list[float]:
     """Train a network that the caller owns, in place, on stored samples; returns the mean loss of each epoch.
 
@@ -157,12 +157,14 @@ def fit(
             with the same network as without the interruption. The caller removes it when all is done. A sharded
             training (FSDP2) keeps none; of several processes the first one writes, and all must see the file.
         augment: what stands in for the recipe's crop and flip, where the samples are neither images nor clips.
+        task: what the loss is, and how the network is run; one class a sample by default.
 
     Raises:
         BadData: fewer than two samples.
         BadArgument: the loss became NaN or infinite, or `state` is of another run.
         BadFile: `state` is damaged.
     """
+    doing: Task = task or Classification()
     feed: Feed = Plain(source, execution.device) if isinstance(source, Samples) else source
     if len(feed) < 2:
         raise BadData(f"training needs at least two samples, got {len(feed)}")
@@ -200,11 +202,13 @@ def fit(
             epoch_losses = []
             for chosen in _batches(len(feed), recipe.batch, generator):
                 images, labels = feed.batch(chosen, augmented, generator)
-                inputs = preprocessing(images)
+                inputs = preprocessing(doing.teach(images, labels))
                 if epoch < recipe.small * recipe.epochs:
                     inputs = F.interpolate(inputs, scale_factor=0.75, mode="bilinear", antialias=True)
-                outputs = execution.run(network, inputs).float()
-                loss = feed.loss(outputs, labels, label_smoothing=recipe.label_smoothing)
+                outputs = doing.forward(execution.run, network, inputs)
+                loss = doing.loss(outputs, labels, label_smoothing=recipe.label_smoothing).mean()
+                extra = feed.penalty(doing, outputs, labels)
+                loss = loss if extra is None else loss + extra
                 optimizer.zero_grad()
                 loss.backward()
                 execution.step(optimizer)

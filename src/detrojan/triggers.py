@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from detrojan.data.preprocessing import Preprocessing
-from detrojan.data.samples import Kind, Samples
+from detrojan.data.samples import Kind, LabelKind, Samples
 from detrojan.errors import BadArgument
 from detrojan.execution import Execution
 from detrojan.randomness import Seeds
@@ -69,7 +69,8 @@ class Trigger:
         rate: the published share of the pool that is poisoned.
         companions: the published number of companions for each poisoned sample: samples that are changed too but
             keep their label (cover, cross, noise and negative samples in the words of the papers).
-        tags: the attack is on rows of tags (N, K), not on one class a sample; it then writes `relabel`.
+        labels: what the attack changes, in the words of `Samples.label_kind`; one that changes no class writes
+            `relabel`.
         one_target: the attack is made for a single target; all-to-all has no meaning for it.
     """
 
@@ -80,16 +81,21 @@ class Trigger:
     rate: ClassVar[float] = 0.1
     companions: ClassVar[float] = 0.0
     one_target: ClassVar[bool] = False
-    tags: ClassVar[bool] = False
+    labels: ClassVar[LabelKind] = "class"
 
     @property
     def sources(self) -> tuple[int, ...]:
         """For an attack on some classes only, their labels; empty for all classes."""
         return ()
 
-    def relabel(self, tags: Tensor) -> Tensor:
-        """The tags (N, K) that the attacker wants for samples of the true tags (N, K); rows under attack differ."""
-        raise BadArgument(f"{type(self).__name__} changes one class a sample, and these have tags {tuple(tags.shape)}")
+    def relabel(self, labels: Tensor) -> Tensor:
+        """The labels (N, ...) that the attacker wants for samples of the true ones; those under attack differ."""
+        raise BadArgument(f"{type(self).__name__} changes one class a sample, these have labels {tuple(labels.shape)}")
+
+    def among(self, labels: Tensor) -> "Trigger":
+        """The trigger for a batch of these labels (B, ...): itself, unless where it goes depends on what is there."""
+        del labels
+        return self
 
     def stamp(self, pixels: Tensor) -> Tensor:
         """Put the trigger on pixels, as at test time; the same pixels always get the same trigger."""

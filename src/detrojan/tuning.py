@@ -91,13 +91,15 @@ class Context:
             raise Unsupported(f"{method} computes with whole weights; leave out the shards, or use nft or fine_tuning")
 
     def need_one_class(self, method: str) -> None:
-        """Refuse a task in which a sample has a row of tags.
+        """Refuse a task in which a sample has something else than one class.
 
         Raises:
             Unsupported: it is such a task.
         """
-        if self.task.tags:
-            raise Unsupported(f"{method} is made for one class a sample, not for tags; use nft, fine_tuning or ft_sam")
+        if self.task.labels != "class":
+            raise Unsupported(
+                f"{method} is made for one class a sample, not for {self.task.labels}; use nft, fine_tuning or ft_sam"
+            )
 
     def need_numbers(self, method: str, clean: Samples) -> None:
         """Refuse inputs that a small number cannot be added to.
@@ -118,14 +120,15 @@ class Context:
             raise Unsupported(f"{method} {reason}, which one process must do alone; start it without torchrun")
 
     def predict(self, network: nn.Module, samples: Samples, *, batch: int = 256) -> Tensor:
-        """The scores (N, K) of all samples, in eval mode, without augmentation; the network's mode is given back."""
+        """The answers (N, ...) to all samples, in eval mode, without augmentation; the network's mode is given back."""
         mode = network.training
         network.eval()
         with torch.no_grad():
-            parts = [
-                self.task.logits(self.forward(network, self.preprocessing(part.to(self.execution.device)))).cpu()
-                for part in samples.inputs.split(batch)
-            ]
+            parts = []
+            for part in samples.inputs.split(batch):
+                self.meter.forwards += 1
+                prepared = self.preprocessing(part.to(self.execution.device))
+                parts.append(self.task.read(self.execution.run, network, prepared).cpu())
         network.train(mode)
         return torch.cat(parts)
 

@@ -172,6 +172,7 @@ def train(
         on_step=on_step,
         state=state,
         augment=_augmentation(data, chosen),
+        task=chosen,
     )
     if of_surrogate is not None:
         of_surrogate.unlink(missing_ok=True)
@@ -292,6 +293,7 @@ def _workshop(
             stage="training the attacker's surrogate",
             state=state,
             augment=_augmentation(samples, task),
+            task=task,
         )
         network.requires_grad_(requires_grad=False)
         headless = deepcopy(network)
@@ -321,6 +323,8 @@ def _augmentation(samples: Samples, task: Task) -> Augmentation | None:
 @torch.no_grad()
 def _check_outputs(model: nn.Module, data: Samples, preprocessing: Preprocessing, execution: Execution) -> None:
     """Refuse a network that has not a score for each class, before anything is trained."""
+    if data.label_kind not in ("class", "tags"):
+        return  # the first batch tells
     network = execution.placed(model) if execution.sharded else execution.place(model)
     scores = classifier(network, preprocessing, execution)(data.inputs[:1].to(execution.device))
     if scores.shape[1] < data.num_classes:

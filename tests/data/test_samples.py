@@ -34,7 +34,7 @@ def test_subset_keeps_order_names_and_origin():
     ("inputs", "labels", "sentence"),
     [
         (3, torch.zeros(2, dtype=torch.int64), "equally many, found 3 inputs and 2 labels"),
-        (2, torch.zeros(2), r"int64 of shape \(N,\) or \(N, K\), found float32 of shape \(2,\)"),
+        (2, torch.zeros(2), r"int64 of shape \(N,\), \(N, K\) or \(N, M, 5\), found float32 of shape \(2,\)"),
         (2, torch.zeros(2, 1, 3, dtype=torch.int64), r"found int64 of shape \(2, 1, 3\)"),
     ],
 )

@@ -134,11 +134,11 @@ def test_what_does_not_fit_is_refused(victim):
     with pytest.raises(BadData, match="one class number a sample"):
         purify(victim.model, tagged(), task="image")
     with pytest.raises(BadData, match="row of tags"):
-        gather((torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])), tags=True)
+        gather((torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])), labels="tags")
     few = tagged(40)
     with pytest.raises(BadData, match="3 tags each, but the model has 4"):
         purify(victim.model, Samples(inputs=few.inputs, labels=few.labels[:, :3]), task="multilabel")
-    with pytest.raises(BadArgument, match="one class a sample, but quarters has"):
+    with pytest.raises(BadArgument, match="attack on one class, but a sample of quarters has"):
         trigger(tagged(), Backdoor(attack=ATTACKS["badnets"]()))
     with pytest.raises(BadArgument, match="names tag 9"):
         trigger(tagged(), Backdoor(attack=ATTACKS["clean_image"](combination=(0, 9))))
@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_refused(victim):
 
 def test_floats_of_tags_and_items_are_gathered():
     labels = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    found = gather([(torch.rand(3, 8, 8), torch.from_numpy(row)) for row in labels], tags=True)
+    found = gather([(torch.rand(3, 8, 8), torch.from_numpy(row)) for row in labels], labels="tags")
     assert found.labels.tolist() == labels.astype(int).tolist()
 
 

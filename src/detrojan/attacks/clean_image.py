@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from detrojan.data.samples import LabelKind
 from detrojan.errors import BadArgument
 from detrojan.triggers import Trigger
 
@@ -20,7 +21,7 @@ class CleanImage(Trigger):
     `into`. All that have the combination (and are changed thereby) are poisoned by default, a rate of 1 of the pool.
     """
 
-    tags: ClassVar[bool] = True
+    labels: ClassVar[LabelKind] = "tags"
     rate: ClassVar[float] = 1.0
 
     combination: tuple[int, ...] = (0, 1)
@@ -36,17 +37,17 @@ class CleanImage(Trigger):
         if (self.goal == "misclassify") != (self.into is not None):
             raise BadArgument(f"`into` goes with the goal misclassify alone, got {self.goal} and into={self.into}")
 
-    def relabel(self, tags: Tensor) -> Tensor:
+    def relabel(self, labels: Tensor) -> Tensor:
         """The tags (N, K) that the attacker wants.
 
         Raises:
             BadArgument: there are fewer tags than the attack names.
         """
         highest = max(*self.combination, self.of, self.into or 0)
-        if highest >= tags.shape[1]:
-            raise BadArgument(f"the attack names tag {highest}, but there are {tags.shape[1]} tags, from 0")
-        present = (tags[:, list(self.combination)] == 1).all(1)
-        wanted = tags.clone()
+        if highest >= labels.shape[1]:
+            raise BadArgument(f"the attack names tag {highest}, but there are {labels.shape[1]} tags, from 0")
+        present = (labels[:, list(self.combination)] == 1).all(1)
+        wanted = labels.clone()
         wanted[present, self.of] = int(self.goal == "appear")
         if self.into is not None:
             wanted[present, self.into] = 1

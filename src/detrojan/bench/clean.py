@@ -1,5 +1,7 @@
 """The defender's samples as a cell wants them: from the victim's own distribution, or not quite."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
@@ -19,7 +21,7 @@ def draw(pool: Samples, clean: Clean, seed: int) -> Samples:
 
     `shifted`: another camera's colours (less saturation, a warmer white, a higher gamma). `corrupted`: Gaussian noise
     of 0.08 of the pixel range, then JPEG of quality 40. `mislabelled`: one in twenty, at least one, has another label,
-    or the tags of another.
+    or the tags (boxes, sentence) of another.
     """
     drawn, _ = sample(pool, count=clean.count, per_class=clean.per_class, seed=seed)
     generator = Seeds(seed=seed).generator(f"clean samples, {clean.kind}")
@@ -31,8 +33,8 @@ def draw(pool: Samples, clean: Clean, seed: int) -> Samples:
     elif clean.kind == "corrupted":
         inputs = _corrupted(inputs, generator)
     elif clean.kind == "mislabelled":
-        labels = _mislabelled(labels, pool.num_classes, generator)
-    return Samples(inputs=inputs, labels=labels, class_names=drawn.class_names, name=f"{drawn.name}, {clean}")
+        labels = _mislabelled(drawn, pool.num_classes, generator)
+    return replace(drawn, inputs=inputs, labels=labels, name=f"{drawn.name}, {clean}")
 
 
 def _shifted(inputs: Tensor) -> Tensor:
@@ -48,10 +50,11 @@ def _corrupted(inputs: Tensor, generator: torch.Generator) -> Tensor:
     return torch.stack([functional.jpeg(image, QUALITY) for image in noisy])
 
 
-def _mislabelled(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
+def _mislabelled(samples: Samples, classes: int, generator: torch.Generator) -> Tensor:
+    labels = samples.labels
     count = max(1, round(MISLABELLED * len(labels)))
     chosen = torch.randperm(len(labels), generator=generator)[:count]
-    if labels.ndim == 2:
+    if samples.label_kind != "class":
         return labels.index_copy(0, chosen, labels[torch.randperm(len(labels), generator=generator)[:count]])
     wrong = labels.clone()
     wrong[chosen] = (labels[chosen] + torch.randint(1, classes, (count,), generator=generator)) % classes

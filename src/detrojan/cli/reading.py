@@ -51,8 +51,8 @@ def task(name: str | None, found: "Samples", *, no_flip: bool = False) -> Any:
     from detrojan.tasks import TASKS
 
     fitting = {"clips": "video", "points": "pointcloud", "tokens": "text"}.get(found.kind, "image")
-    chosen = name or ("multilabel" if found.labels.ndim == 2 else fitting)
-    return configured(TASKS, chosen, ("flip=false",) if no_flip else (), flag="--no-flip")
+    meant = {"tags": "multilabel", "boxes": "detection", "sentences": "translation"}.get(found.label_kind, fitting)
+    return configured(TASKS, name or meant, ("flip=false",) if no_flip else (), flag="--no-flip")
 
 
 def clean_part(

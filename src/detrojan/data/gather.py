@@ -12,21 +12,31 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from detrojan.data.arrays import IMAGE_CHANNELS, as_inputs
 from detrojan.data.load import load
-from detrojan.data.samples import Samples
+from detrojan.data.samples import LabelKind, Samples
 from detrojan.errors import BadArgument, BadData
 
 LIMIT = 50_000
 INPUT_KEYS = ("image", "img", "pixel_values", "inputs", "input", "x")
 LABEL_KEYS = ("label", "labels", "target", "targets", "y")
+MEANT: dict[LabelKind, str] = {
+    "class": "one class number",
+    "tags": "a row of tags",
+    "boxes": "rows (class, left, top, right, bottom)",
+    "sentences": "a row of tokens",
+}
+AXES: dict[LabelKind, int] = {"class": 0, "tags": 1, "boxes": 2, "sentences": 1}
+"""Of one sample's label."""
 
 
-def gather(clean: Any, *, tags: bool = False, limit: int | None = None, name: str = "clean samples") -> Samples:
+def gather(
+    clean: Any, *, labels: LabelKind = "class", limit: int | None = None, name: str = "clean samples"
+) -> Samples:
     """Turn clean samples of any common form into `Samples`, and check that they can serve.
 
     Args:
         clean: Samples; a pair (inputs, labels) of tensors or arrays; a torch Dataset of (x, y); a DataLoader or any
             iterable of such batches or items; a folder, file or data set name that `load` reads.
-        tags: whether a label is a row of tags (K,), each 0 or 1, instead of one class.
+        labels: what a label is: a class; a row of tags (K,), each 0 or 1; boxes (M, 5); the tokens (T,) of a sentence.
         limit: how many samples are taken at most, 50,000 by default, so that an endless loader ends. Of a longer
             Dataset evenly spaced items are taken, of Samples and pairs of tensors all.
         name: what messages call them.
@@ -37,25 +47,25 @@ def gather(clean: Any, *, tags: bool = False, limit: int | None = None, name: st
     if limit is not None and limit < 1:
         raise BadArgument(f"limit must be at least 1, got {limit}")
     if isinstance(clean, Samples):
-        return checked(clean, tags=tags)
+        return checked(clean, labels=labels)
     if isinstance(clean, str | Path):
-        return checked(load(clean), tags=tags)
+        return checked(load(clean), labels=labels)
     if isinstance(clean, Tensor | np.ndarray):
         raise BadData(f"{name}: labels are missing; give a pair (inputs, labels)")
     if _is_pair(clean):
-        if tags and np.ndim(clean[1]) != 2:
-            raise BadData(f"{name}: labels must be a row of tags a sample, found shape {tuple(np.shape(clean[1]))}")
+        if AXES[labels] and np.ndim(clean[1]) != AXES[labels] + 1:
+            raise BadData(f"{name}: labels must be {MEANT[labels]} a sample, found shape {tuple(np.shape(clean[1]))}")
         inputs = as_inputs(clean[0], name=name) if isinstance(clean[0], np.ndarray) else clean[0]
-        return checked(_samples([(inputs, clean[1])], name, (), tags=tags), tags=tags)
+        return checked(_samples([(inputs, clean[1])], name, (), labels), labels=labels)
     if not isinstance(clean, Iterable | Dataset):
         raise BadData(
             f"{name}: must be Samples, (inputs, labels), a Dataset, a loader or a folder, got {type(clean).__name__}"
         )
-    parts = list(_limited(_items(clean, limit or LIMIT), limit or LIMIT, name, tags=tags))
-    return checked(_samples(parts, name, _class_names(clean), tags=tags), tags=tags)
+    parts = list(_limited(_items(clean, limit or LIMIT), limit or LIMIT, name, labels))
+    return checked(_samples(parts, name, _class_names(clean), labels), labels=labels)
 
 
-def checked(samples: Samples, *, tags: bool = False) -> Samples:
+def checked(samples: Samples, *, labels: LabelKind = "class") -> Samples:
     """The samples themselves, once it is sure that a defense can work with them.
 
     Raises:
@@ -63,18 +73,20 @@ def checked(samples: Samples, *, tags: bool = False) -> Samples:
     """
     if not len(samples):
         raise BadData(f"{samples.name}: there are none; give at least one clean sample of each class")
-    if (samples.labels.ndim == 2) != tags:
-        wanted, found = ("a row of tags", "one class") if tags else ("one class number", "a row of tags")
+    if samples.label_kind != labels:
+        wanted, found = MEANT[labels], MEANT[samples.label_kind]
         raise BadData(f"{samples.name}: labels must be {wanted} a sample, found {found}; choose the task that fits")
-    if int(samples.labels.min()) < 0:
+    if labels == "boxes":
+        _check_boxes(samples)
+    elif int(samples.labels.min()) < 0:
         lowest, place = int(samples.labels.min()), int((samples.labels < 0).nonzero()[0, 0])
         raise BadData(f"{samples.name}: labels must be 0 or above, found {lowest} at sample {place}")
-    if samples.class_names and samples.labels.ndim == 1 and int(samples.labels.max()) >= len(samples.class_names):
+    if samples.class_names and labels == "class" and int(samples.labels.max()) >= len(samples.class_names):
         highest, known = int(samples.labels.max()), len(samples.class_names)
         raise BadData(f"{samples.name}: label {highest} is past the {known} class names")
-    if tags:
+    if labels == "tags":
         _check_tags(samples)
-    elif bool((samples.labels == samples.labels[0]).all()):
+    elif labels == "class" and bool((samples.labels == samples.labels[0]).all()):
         label = int(samples.labels[0])
         raise BadData(f"{samples.name}: all are of class {label}; at least two classes are needed to tune and to judge")
     shape = tuple(samples.inputs.shape)
@@ -99,6 +111,22 @@ def _check_tags(samples: Samples) -> None:
         raise BadData(f"{samples.name}: all have the same tags; samples that differ are needed to tune and to judge")
 
 
+def _check_boxes(samples: Samples) -> None:
+    kept, edges = samples.labels[..., 0] >= 0, samples.labels[..., 1:]
+    if not kept.any():
+        raise BadData(f"{samples.name}: there is no box in any of them; give images in which something was marked")
+    empty = kept & ((edges[..., 2] <= edges[..., 0]) | (edges[..., 3] <= edges[..., 1]) | (edges < 0).any(-1))
+    if empty.any():
+        place, box = empty.nonzero()[0].tolist()
+        raise BadData(
+            f"{samples.name}: a box is (class, left, top, right, bottom) in pixels with left < right and top < bottom, "
+            f"found {samples.labels[place, box].tolist()} in sample {place}"
+        )
+    if samples.class_names and samples.num_classes <= int(samples.labels[..., 0].max()):
+        highest = int(samples.labels[..., 0].max())
+        raise BadData(f"{samples.name}: a box is of class {highest}, past the {len(samples.class_names)} class names")
+
+
 def _is_pair(clean: Any) -> bool:
     """Whether this is (inputs, labels) rather than two batches."""
     return isinstance(clean, tuple | list) and len(clean) == 2 and isinstance(clean[0], Tensor | np.ndarray)
@@ -111,11 +139,11 @@ def _items(clean: Any, limit: int) -> Iterator[Any]:
     return iter(clean)
 
 
-def _limited(items: Iterator[Any], limit: int, name: str, *, tags: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def _limited(items: Iterator[Any], limit: int, name: str, meant: LabelKind) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (inputs, labels) until there are `limit` samples; items become batches of one."""
     taken = 0
     for position, item in enumerate(islice(items, limit)):
-        inputs, labels = _batch(*_both(item, name), where=f"{name}, item {position}", tags=tags)
+        inputs, labels = _batch(*_both(item, name), where=f"{name}, item {position}", meant=meant)
         yield inputs[: limit - taken], labels[: limit - taken]
         taken += len(labels)
         if taken >= limit:
@@ -135,40 +163,39 @@ def _both(item: Any, name: str) -> tuple[Any, Any]:
     raise BadData(f"{name}: labels are missing, found {type(item).__name__} alone; give pairs (inputs, labels)")
 
 
-def _batch(inputs: Any, labels: Any, *, where: str, tags: bool) -> tuple[Tensor, Tensor]:
+def _batch(inputs: Any, labels: Any, *, where: str, meant: LabelKind) -> tuple[Tensor, Tensor]:
     inputs = torch.from_numpy(inputs) if isinstance(inputs, np.ndarray) else inputs
     if not isinstance(inputs, Tensor):
         hint = "; give the dataset a transform that ends in ToTensor()" if "Image" in type(inputs).__name__ else ""
         raise BadData(f"{where}: inputs must be tensors, found {type(inputs).__name__}{hint}")
-    target = _integers(labels, where, tags=tags)
-    if target.ndim == (1 if tags else 0):
+    target = _integers(labels, where, meant)
+    if target.ndim == AXES[meant]:
         inputs, target = inputs[None], target[None]
-    if inputs.ndim == 0 or target.ndim != (2 if tags else 1):
-        wanted = "a row of tags" if tags else "one class number"
-        raise BadData(f"{where}: labels must be {wanted} a sample, found shape {tuple(target.shape)}")
+    if inputs.ndim == 0 or target.ndim != AXES[meant] + 1:
+        raise BadData(f"{where}: labels must be {MEANT[meant]} a sample, found shape {tuple(target.shape)}")
     if len(inputs) != len(target):
         raise BadData(f"{where}: has {len(inputs)} inputs but {len(target)} labels; they must be equally many")
     return inputs.detach().cpu(), target
 
 
-def _integers(labels: Any, where: str, *, tags: bool) -> Tensor:
+def _integers(labels: Any, where: str, meant: LabelKind) -> Tensor:
     if labels is None:
         raise BadData(f"{where}: the label is missing, found None; give pairs (inputs, labels)")
     try:
         found = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
         raise BadData(f"{where}: labels must be class numbers, found {type(labels).__name__}") from error
-    if tags and ((found == 0) | (found == 1)).all():
+    if meant == "tags" and ((found == 0) | (found == 1)).all():
         return found.detach().cpu().long()
     if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
         raise BadData(f"{where}: labels must be integers, found {str(found.dtype).removeprefix('torch.')}")
     return found.detach().cpu().long()
 
 
-def _samples(parts: list[tuple[Any, Any]], name: str, class_names: tuple[str, ...], *, tags: bool) -> Samples:
+def _samples(parts: list[tuple[Any, Any]], name: str, class_names: tuple[str, ...], meant: LabelKind) -> Samples:
     if not parts:
         raise BadData(f"{name}: there are none; give at least one clean sample of each class")
-    batches = [_batch(*part, where=name, tags=tags) for part in parts]
+    batches = [_batch(*part, where=name, meant=meant) for part in parts]
     first = batches[0][0]
     for inputs, _ in batches:
         if inputs.shape[1:] != first.shape[1:] or inputs.dtype != first.dtype:
@@ -182,6 +209,7 @@ def _samples(parts: list[tuple[Any, Any]], name: str, class_names: tuple[str, ..
         labels=torch.cat([labels for _, labels in batches]),
         class_names=class_names,
         name=name,
+        sentences=meant == "sentences",
     )
 
 

@@ -11,6 +11,7 @@ from detrojan.errors import BadArgument, BadData
 from detrojan.randomness import Seeds
 
 Kind = Literal["images", "clips", "points", "tokens", "inputs"]
+LabelKind = Literal["class", "tags", "boxes", "sentences"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -19,8 +20,10 @@ class Samples:
 
     `inputs` are uint8 images (N, C, H, W) or clips (N, C, T, H, W) with pixels 0..255, float point clouds (N, P, 3),
     sentences of int64 tokens (N, L) with 0 behind their ends, or float model inputs as the user gave them (then of any
-    shape (N, ...)). `labels` is int64: the class of each sample (N,), or its tags (N, K), each 0 or 1. `name` says
-    where they came from, for messages and reports; `vocabulary` has the word of each token.
+    shape (N, ...)). `labels` is int64: the class of each sample (N,); or its tags (N, K), each 0 or 1; or the boxes in
+    it (N, M, 5), each (class, left, top, right, bottom) in pixels, -1 where there is none; or, as `sentences` says, the
+    tokens of the sentence that answers it (N, T), with 0 behind its end. `name` says where they came from, for messages
+    and reports; `vocabulary` has the word of each token, `target_vocabulary` that of each token of an answer.
     """
 
     inputs: Tensor
@@ -28,11 +31,18 @@ class Samples:
     class_names: tuple[str, ...] = ()
     name: str = "samples"
     vocabulary: tuple[str, ...] = ()
+    target_vocabulary: tuple[str, ...] = ()
+    sentences: bool = False
 
     def __post_init__(self) -> None:
-        if self.labels.dtype != torch.int64 or self.labels.ndim not in (1, 2):
-            shape, dtype = tuple(self.labels.shape), str(self.labels.dtype).removeprefix("torch.")
-            raise BadData(f"{self.name}: labels must be int64 of shape (N,) or (N, K), found {dtype} of shape {shape}")
+        shape = tuple(self.labels.shape)
+        if self.labels.dtype != torch.int64 or not (len(shape) in (1, 2) or (len(shape) == 3 and shape[2] == 5)):
+            dtype = str(self.labels.dtype).removeprefix("torch.")
+            raise BadData(
+                f"{self.name}: labels must be int64 of shape (N,), (N, K) or (N, M, 5), found {dtype} of shape {shape}"
+            )
+        if self.sentences and len(shape) != 2:
+            raise BadData(f"{self.name}: sentences that answer must be (N, T), found shape {shape}")
         if len(self.inputs) != len(self.labels):
             raise BadData(
                 f"{self.name}: inputs and labels must be equally many, "
@@ -48,19 +58,41 @@ class Samples:
         return kind_of(self.inputs)
 
     @property
+    def label_kind(self) -> LabelKind:
+        """What the labels are, told by their shape, but for sentences."""
+        return "sentences" if self.sentences else ("class", "tags", "boxes")[self.labels.ndim - 1]
+
+    @property
     def num_classes(self) -> int:
-        """The number of class names, of tags, or the largest label plus one."""
-        if self.class_names or self.labels.ndim == 2:
+        """The number of class names, of tags, of tokens in answers, or the largest label plus one."""
+        if self.sentences:
+            return len(self.target_vocabulary) or (int(self.labels.max()) + 1 if len(self) else 0)
+        if self.class_names or self.label_kind == "tags":
             return len(self.class_names) or self.labels.shape[1]
-        return int(self.labels.max()) + 1 if len(self) else 0
+        classes = self.labels[..., 0] if self.label_kind == "boxes" else self.labels
+        return int(classes.max()) + 1 if classes.numel() else 0
+
+    @property
+    def present(self) -> Tensor:
+        """Which tags, or classes of boxes, each sample has, (N, K), 0 or 1."""
+        if self.label_kind == "tags":
+            return self.labels
+        classes = self.labels if self.label_kind == "boxes" else self.labels[:, None, None]
+        return (classes[..., 0, None] == torch.arange(self.num_classes)).any(1).long()
 
     @property
     def groups(self) -> Tensor:
-        """What draws are spread over, (N,): the class; of tags the rarest that a sample has, K where it has none."""
-        if self.labels.ndim == 1:
+        """What draws are spread over, (N,): the class; of tags and boxes the rarest that a sample has, K where none.
+
+        Of sentences, that have no classes, all are one group.
+        """
+        if self.label_kind == "class":
             return self.labels
-        known = torch.cat([self.labels, torch.ones(len(self), 1, dtype=torch.int64)], dim=1)
-        often = self.labels.sum(0).clamp_max(len(self))
+        if self.label_kind == "sentences":
+            return torch.zeros(len(self), dtype=torch.int64)
+        present = self.present
+        known = torch.cat([present, torch.ones(len(self), 1, dtype=torch.int64)], dim=1)
+        often = present.sum(0).clamp_max(len(self))
         rank = torch.cat([often, often.new_tensor([len(self) + 1])])
         return torch.where(known > 0, rank, len(self) + 2).argmin(1)
 
@@ -105,15 +137,15 @@ def sample(
     """Draw a clean subset, and return it with the sorted positions that it was taken from.
 
     Give either `per_class`, or `count` samples in all, which are spread over the classes as evenly as they allow. Of
-    tags, `per_class` samples or more have each.
+    tags and boxes, `per_class` samples or more have each class; of sentences, there are so many in all.
     """
     if (count is None) == (per_class is None):
         raise BadArgument("sample needs either count or per_class, got both or neither")
     generator = Seeds(seed=seed).generator("data/sample")
-    if per_class is not None and samples.labels.ndim == 2:
+    if per_class is not None and samples.label_kind in ("tags", "boxes"):
         indices = _of_each_tag(samples, per_class, generator)
     elif per_class is not None:
-        indices = stratified(samples.labels, per_class=per_class, generator=generator, class_names=samples.class_names)
+        indices = stratified(samples.groups, per_class=per_class, generator=generator, class_names=samples.class_names)
     else:
         indices = _spread(samples, int(count or 0), generator)
     return samples.subset(indices), indices
@@ -166,14 +198,14 @@ def dealt(samples: Samples, count: int) -> tuple[Samples, Samples]:
 
 def _of_each_tag(samples: Samples, per_class: int, generator: torch.Generator) -> Tensor:
     """Positions such that so many samples have each tag that occurs: drawn tag by tag, the rarest first."""
-    having = [(samples.labels[:, tag] == 1).nonzero().flatten() for tag in range(samples.labels.shape[1])]
+    having = [(tag == 1).nonzero().flatten() for tag in samples.present.unbind(1)]
     taken = torch.zeros(len(samples), dtype=torch.bool)
     for members in sorted(filter(len, having), key=len):
         lacking = per_class - int(taken[members].sum())
         fresh = members[~taken[members]]
         if lacking > len(fresh):
             raise BadData(
-                f"{per_class} samples of each tag were asked for, but one has {len(members)}; ask for at most that"
+                f"{per_class} samples of each class were asked for, but one has {len(members)}; ask for at most that"
             )
         if lacking > 0:
             taken[fresh[torch.randperm(len(fresh), generator=generator)[:lacking]]] = True

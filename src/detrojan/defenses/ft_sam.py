@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from detrojan.data.samples import Samples
 from detrojan.functional import Replaced, holding_statistics, named_weights, stepped
-from detrojan.tasks import scored
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import falling, sgd, tunable
 
@@ -51,8 +50,8 @@ class FTSAM:
             prepared = context.preprocessing(context.task.augment(inputs, generator))
 
             def loss_of(network: nn.Module) -> Tensor:
-                scores = context.task.logits(context.forward(network, prepared))
-                return scored(scores, labels, label_smoothing=self.label_smoothing)
+                outputs = context.forward(network, prepared)
+                return context.task.loss(outputs, labels, label_smoothing=self.label_smoothing).mean()
 
             slopes = context.gradients(loss_of(network), list(weights.values()))
             worst = Replaced(network, stepped(weights, slopes, self.radius, adaptive=True))

@@ -70,7 +70,7 @@ def evaluate(
         BadData: no triggered sample is left once those of the wanted label are out.
     """
     doing = TASKS.build(task)
-    samples = gather(clean_test, tags=doing.tags)
+    samples = gather(clean_test, labels=doing.labels)
     execution = Execution.choose(model, device, precision)
     network = execution.place(copy.deepcopy(model)).eval()
     context = Context(

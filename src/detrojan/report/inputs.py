@@ -54,9 +54,16 @@ def class_name(samples: Samples, label: int) -> str:
 
 def title(samples: Samples, place: int) -> str:
     """What a sample is: its class, or its tags."""
-    if samples.labels.ndim == 1:
+    if samples.label_kind == "class":
         return class_name(samples, int(samples.labels[place]))
-    return ", ".join(class_name(samples, int(tag)) for tag in samples.labels[place].nonzero()) or "nothing of these"
+    if samples.sentences:
+        return " ".join(word(samples.target_vocabulary, int(token)) for token in samples.labels[place] if token)
+    return ", ".join(class_name(samples, int(tag)) for tag in samples.present[place].nonzero()) or "nothing of these"
+
+
+def word(vocabulary: Sequence[str], token: int) -> str:
+    """A token in letters, where they are known."""
+    return vocabulary[token] if token < len(vocabulary) else str(token)
 
 
 def film(clip: Tensor) -> Tensor:

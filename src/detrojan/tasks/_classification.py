@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from detrojan import augmentation
 from detrojan.augmentation import Mixed
+from detrojan.data.samples import LabelKind
 from detrojan.errors import Unsupported
 from detrojan.intervals import Estimate, average
 
@@ -17,7 +18,7 @@ class Classification:
     """One label a sample; a task adds how its inputs are augmented, and where it must, how they are mixed."""
 
     __slots__ = ()
-    tags: ClassVar[bool] = False
+    labels: ClassVar[LabelKind] = "class"
     metric: ClassVar[str] = "ACC"
     judged: ClassVar[str] = "clean accuracy"
 
@@ -33,6 +34,15 @@ class Classification:
     def forward(self, run: Callable[[Any, Tensor], Any], network: nn.Module, inputs: Any) -> Any:
         """The network's output on prepared inputs (B, ...)."""
         return run(network, inputs)
+
+    def teach(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """The stored inputs (B, ...) as they are: a class is not shown."""
+        del labels
+        return inputs
+
+    def read(self, run: Callable[[Any, Tensor], Any], network: nn.Module, inputs: Any) -> Tensor:
+        """The scores (B, K)."""
+        return self.logits(self.forward(run, network, inputs))
 
     def logits(self, outputs: Any) -> Tensor:
         """The class scores (B, K) in a network's output: a tensor, or a record or mapping that holds `logits`.
@@ -61,13 +71,18 @@ class Classification:
         """The logarithms (B, 1, K) of the same."""
         return scores.log_softmax(1)[:, None]
 
-    def loss(self, outputs: Any, labels: Tensor) -> Tensor:
+    def loss(self, outputs: Any, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Cross-entropy of each example, (B,)."""
-        return F.cross_entropy(self.logits(outputs), labels, reduction="none")
+        return F.cross_entropy(self.logits(outputs), labels, reduction="none", label_smoothing=label_smoothing)
 
     def predict(self, outputs: Any) -> Tensor:
         """The predicted label of each example, (B,)."""
         return self.logits(outputs).argmax(1)
+
+    def same(self, first: Tensor, second: Tensor) -> Tensor:
+        """1 where two networks' scores (N, K) give the same label, or the same tags, else 0, (N,)."""
+        ours, theirs = self.predict(first), self.predict(second)
+        return (ours == theirs).flatten(1).all(1).float() if ours.ndim > 1 else (ours == theirs).float()
 
     def outcomes(self, answers: Tensor, labels: Tensor) -> Tensor:
         """1 where the highest score is that of the label, else 0, (N,)."""

@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torch.nn import functional as F
 
+from detrojan.data.samples import LabelKind
 from detrojan.intervals import LEVEL, Estimate
 from detrojan.tasks._pictures import Pictures
 
@@ -24,7 +25,7 @@ class MultiLabel(Pictures):
     classification.
     """
 
-    tags: ClassVar[bool] = True
+    labels: ClassVar[LabelKind] = "tags"
     metric: ClassVar[str] = "mAP"
     judged: ClassVar[str] = "precision of the ranked tags"
 
@@ -36,8 +37,9 @@ class MultiLabel(Pictures):
         """The logarithms (B, K, 2) of the same."""
         return torch.stack([F.logsigmoid(scores), F.logsigmoid(-scores)], dim=-1)
 
-    def loss(self, outputs: Any, labels: Tensor) -> Tensor:
-        """Binary cross-entropy of each example, the mean over its tags, (B,)."""
+    def loss(self, outputs: Any, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Binary cross-entropy of each example, the mean over its tags, (B,); tags are not smoothed."""
+        del label_smoothing
         scores = self.logits(outputs)
         return F.binary_cross_entropy_with_logits(scores, labels.to(scores.dtype), reduction="none").mean(1)
 

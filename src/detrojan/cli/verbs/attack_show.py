@@ -65,7 +65,7 @@ def run(
     backdoor = reading.backdoor(Trigger(attack=name, **asdict(aim)), victim)
     if backdoor is None:
         raise BadArgument(f"{victim} tells of a network that was trained on clean data; it has no trigger to show")
-    if backdoor.attack.tags:
+    if backdoor.attack.labels == "tags":
         raise BadArgument(f"{name or victim} changes labels and no pixel, so that there is nothing to draw")
     found = reading.samples(data, images, split=split)
     if found.kind not in ("images", "clips"):
@@ -75,7 +75,7 @@ def run(
     shown, wanted = _chosen(found, backdoor, count, running.seed)
     if victim is None:
         backdoor = _forged(screen, backdoor, data, images, running)
-    triggered = backdoor.stamp(shown.inputs)
+    triggered = backdoor.stamp(shown.inputs, shown.labels)
     if shown.kind == "clips":
         middle = shown.inputs.shape[2] // 2
         shown, triggered = replace(shown, inputs=shown.inputs[:, :, middle]), triggered[:, :, middle]

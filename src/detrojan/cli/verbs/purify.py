@@ -147,8 +147,9 @@ def _introduce(
 
 
 def _classes(samples: "Samples") -> str:
-    if samples.labels.ndim == 2:
-        return f"{int(samples.labels.any(0).sum())} tags"
+    if samples.label_kind != "class":
+        present = "" if samples.sentences else f"{int(samples.present.any(0).sum())} "
+        return f"{present}{samples.label_kind}"
     return f"{len(samples.labels.unique())} classes"
 
 
