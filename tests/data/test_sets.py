@@ -324,9 +324,9 @@ def test_a_damaged_imagenet(imagenet):
 
 @pytest.mark.parametrize("imagenet", ["sorted"], indirect=True)
 def test_more_of_imagenet_than_the_memory_holds_is_refused_before_it_is_read(imagenet, monkeypatch):
-    monkeypatch.setattr("detrojan.data.sets.imagenet.os.sysconf", lambda name: 1000 if "PAGE_SIZE" in name else 1500)
+    monkeypatch.setattr("detrojan.data.decoded.os.sysconf", lambda name: 1000 if "PAGE_SIZE" in name else 1500)
     with pytest.raises(
-        BadData, match=r"9 images need 0 GB of memory, and this machine has 0; .* imagenet:per_class=50"
+        BadData, match=r"images: 9 of them need 0 GB of memory, and this machine has 0; .* imagenet:per_class=50"
     ):
         load("imagenet", root=imagenet.parent)
     assert len(load("imagenet:size=64,per_class=2", root=imagenet.parent)) == 6

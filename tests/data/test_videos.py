@@ -133,6 +133,12 @@ def test_lists_of_ucf101_that_cannot_be(ucf, file, text, error, sentence):
         load("ucf101", root=ucf)
 
 
+def test_more_videos_than_the_memory_holds_are_refused_before_one_is_read(ucf, monkeypatch):
+    monkeypatch.setattr("detrojan.data.decoded.os.sysconf", lambda name: 1000 if "PAGE_SIZE" in name else 1500)
+    with pytest.raises(BadData, match=r"ucf101: videos: .* of memory, and this machine has 0; .* ucf101:frames=8"):
+        load("ucf101", root=ucf)
+
+
 def test_one_damaged_video_of_ucf101(ucf):
     (ucf / "UCF-101" / "Bowling" / "v_Bowling_g01_c01.avi").write_bytes(b"")
     with pytest.raises(BadFile, match=r"v_Bowling_g01_c01.avi: not a readable video"):

@@ -1,7 +1,6 @@
 """From video files to clips: frames spread evenly over a file, brought to one square size. Decoded by PyAV (FFmpeg)."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detrojan.data.decoded import decoded
 from detrojan.data.images import Decoder
 from detrojan.errors import BadArgument, BadData, BadFile, MissingExtra
 
@@ -66,11 +66,11 @@ class VideoDecoder:
         return seen, [found[place] for place in wanted if place in found]
 
 
-def read_videos(paths: Sequence[Path], decoder: VideoDecoder) -> NDArray[np.uint8]:
-    """The clips of many files, uint8 (N, 3, T, S, S), decoded on all cores.
+def read_videos(paths: Sequence[Path], decoder: VideoDecoder, *, name: str) -> NDArray[np.uint8]:
+    """The clips of a set's many files, uint8 (N, 3, T, S, S), decoded on all cores.
 
     Raises:
-        BadData: files are missing; nothing is decoded then.
+        BadData: files are missing, or more than the machine's memory holds; nothing is decoded then.
         BadFile: a file is damaged.
     """
     missing = [path for path in paths if not path.is_file()]
@@ -80,15 +80,8 @@ def read_videos(paths: Sequence[Path], decoder: VideoDecoder) -> NDArray[np.uint
             "the videos again"
         )
     _library()
-    clips = np.empty((len(paths), 3, decoder.frames, decoder.size, decoder.size), dtype=np.uint8)
-
-    def place(index: int) -> None:
-        clips[index] = decoder(paths[index])
-
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(place, range(len(paths))):
-            pass
-    return clips
+    shape = (3, decoder.frames, decoder.size, decoder.size)
+    return decoded(paths, decoder, shape, what=f"{name}: videos", fewer=f"{name}:frames=8,size=56")
 
 
 def _library() -> Any:

@@ -48,7 +48,7 @@ class HMDB51:
             if mark == MARKS[split]
         ]
         return from_arrays(
-            read_videos([path for path, _ in found], VideoDecoder(frames=self.frames, size=self.size)),
+            read_videos([path for path, _ in found], VideoDecoder(frames=self.frames, size=self.size), name="hmdb51"),
             [label for _, label in found],
             class_names=lists,
             name=f"hmdb51 {split} (fold {self.fold})",

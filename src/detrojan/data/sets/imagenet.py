@@ -1,8 +1,6 @@
 """ImageNet (ILSVRC 2012): 1,281,167 and 50,000 photographs in 1,000 classes (Russakovsky 2015), all or some of them."""
 
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detrojan.data.decoded import decoded
 from detrojan.data.images import Decoder
 from detrojan.data.official import Official, from_arrays
 from detrojan.data.samples import Samples
@@ -22,8 +21,6 @@ DEVKIT = "ILSVRC2012_devkit_t12/data"
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 KEPT = 0.875
 """The part of the shorter side that the middle square has: 224 of 256 pixels, as is usual."""
-MEMORY = 0.8
-"""The share of the machine's memory that the images may fill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +68,16 @@ class ImageNet:
         )
 
     def _decoded(self, paths: list[Path]) -> NDArray[np.uint8]:
-        _check_memory(3 * self.size**2 * len(paths), len(paths))
         decoder = Decoder(size=round(self.size / KEPT))
         start = (round(self.size / KEPT) - self.size) // 2
         middle = slice(start, start + self.size)
-        pixels = np.empty((len(paths), 3, self.size, self.size), dtype=np.uint8)
-
-        def place(index: int) -> None:
-            pixels[index] = decoder.decode(paths[index], name=str(paths[index]))[:, middle, middle]
-
-        with ThreadPoolExecutor() as pool:
-            for _ in pool.map(place, range(len(paths))):
-                pass
-        return pixels
+        return decoded(
+            paths,
+            lambda path: decoder.decode(path, name=str(path))[:, middle, middle],
+            (3, self.size, self.size),
+            what="imagenet: images",
+            fewer="imagenet:per_class=50 or imagenet:size=64",
+        )
 
 
 Ranked = list[tuple[int, int, Path]]
@@ -158,18 +152,6 @@ def _validation(folder: Path, wnids: list[str]) -> Ranked:
             rows.append((ranks[label], label, path))
             ranks[label] += 1
     return rows
-
-
-def _check_memory(wanted: int, count: int) -> None:
-    """Refuse what the machine cannot hold, before it is read for an hour."""
-    if not hasattr(os, "sysconf"):
-        return
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if wanted > MEMORY * there:
-        raise BadData(
-            f"imagenet: {count:,} images need {wanted / 1e9:.0f} GB of memory, and this machine has {there / 1e9:.0f}; "
-            "take fewer or smaller ones, such as imagenet:per_class=50 or imagenet:size=64"
-        )
 
 
 METHOD = ImageNet

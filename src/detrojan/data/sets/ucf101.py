@@ -43,7 +43,11 @@ class UCF101:
         if strange := [name for name in names if name.partition("/")[0] not in label_of]:
             raise BadFile(f"{path}: {strange[0]!r} is of no class of classInd.txt; {ANEW}")
         return from_arrays(
-            read_videos([root / VIDEOS / name for name in names], VideoDecoder(frames=self.frames, size=self.size)),
+            read_videos(
+                [root / VIDEOS / name for name in names],
+                VideoDecoder(frames=self.frames, size=self.size),
+                name="ucf101",
+            ),
             [label_of[name.partition("/")[0]] for name in names],
             class_names=classes,
             name=f"ucf101 {split} (fold {self.fold})",
