@@ -1,6 +1,6 @@
 """The victims on which settings are chosen: other triggers, targets and seeds than those that are reported.
 
-    python benchmarks/development.py train    # four victims, six epochs each
+    python benchmarks/development.py train    # four victims of six epochs each; five of harder attacks at scale small
     python benchmarks/development.py score    # shrink_distil with several targets; writes development.md and .json here
 
 PreActResNet-18 of width 16 on CIFAR-10 without its first 5,000 training images; clean samples come from those. Figures
@@ -19,6 +19,7 @@ from detrojan import Recipe, architectures, checkpoint, evaluate, load_data, pur
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.blend import Blend
 from detrojan.data.samples import sample
+from detrojan.scales import Scale
 from detrojan.victim import backdoor_of
 from provenance import origin
 from rows import claim, release, write
@@ -31,6 +32,8 @@ VICTIMS = {
     "face": (Blend(picture="face"), 5, 13),
     "faint": (Blend(alpha=0.1, picture_seed=9), 2, 14),
 }
+HARDER = {"warp": ("wanet", 4, 15), "dynamic": ("dyn", 6, 16), "few colours": ("bppa", 8, 17)}
+HARDER |= {"invisible": ("lira", 1, 18), "composite": ("cba", 9, 19)}
 RECIPE = Recipe(epochs=6, batch=128, learning_rate=0.1, small=0.6)
 TARGETS = (0.1, 0.05, 0.2)
 
@@ -39,7 +42,7 @@ def make() -> None:
     RUNS.mkdir(parents=True, exist_ok=True)
     data = load_data("cifar10", split="train")
     seen = data.subset(torch.arange(KEPT, len(data)))
-    for name, (attack, target, seed) in VICTIMS.items():
+    for name, (attack, target, seed) in (VICTIMS | HARDER).items():
         path = RUNS / f"{name}.pth"
         if claim(path):
             victim = train(
@@ -47,9 +50,9 @@ def make() -> None:
                 seen,
                 attack=attack,
                 target=target,
-                pool="all",
+                pool="all" if name in VICTIMS else "auto",
                 preprocessing=CIFAR10,
-                recipe=RECIPE,
+                recipe=RECIPE if name in VICTIMS else Scale.named("small").recipe,
                 seed=seed,
                 width=16,
             )
