@@ -1,4 +1,4 @@
-"""Scenes: drawn pictures with several coloured figures each, for multi-label tasks where no photographs are at hand."""
+"""Scenes: drawn pictures with several coloured figures each, for tags and boxes where no photographs are at hand."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from detrojan.data.annotations import Annotated, Box, tagged
+from detrojan.data.annotations import Annotated, Box, Labels, check_labels, labelled
 from detrojan.data.samples import Samples
 from detrojan.data.splits import Split
 from detrojan.errors import BadArgument
@@ -24,13 +24,16 @@ FINER = 2
 class Scenes:
     """`count` pictures of `size` pixels with one to four of six kinds of figures, of any colour, on noise; no files.
 
-    Each split is drawn by a seed of its own; the test set has half as many.
+    Each split is drawn by a seed of its own; the test set has half as many. A picture has a row of tags, or with
+    `labels=boxes` the box of each figure; then no figure hides another.
     """
 
     count: int = 3000
     size: int = 48
+    labels: Labels = "tags"
 
     def __post_init__(self) -> None:
+        check_labels("scenes", self.labels)
         if self.count < 2 or self.size < 16:
             raise BadArgument(f"scenes: count must be at least 2 and size 16, got {self.count} and {self.size}")
 
@@ -38,21 +41,27 @@ class Scenes:
         """Draw them."""
         seeds = Seeds(seed=0)
         count = self.count if split == "train" else self.count // 2
-        pictures = [_scene(seeds.number(f"{split} scene {index}"), self.size) for index in range(count)]
-        return tagged(pictures, class_names=CLASS_NAMES, size=self.size, name=f"scenes {split}")
+        apart = self.labels == "boxes"
+        pictures = [_scene(seeds.number(f"{split} scene {index}"), self.size, apart=apart) for index in range(count)]
+        return labelled(pictures, class_names=CLASS_NAMES, size=self.size, name=f"scenes {split}", labels=self.labels)
 
 
-def _scene(seed: int, size: int) -> Annotated:
-    """What a scene holds, and how to draw it; both follow from the seed."""
+def _scene(seed: int, size: int, *, apart: bool) -> Annotated:
+    """What a scene holds, and how to draw it; both follow from the seed. `apart` leaves out what would touch another."""
     rng = np.random.default_rng(seed)
-    boxes = []
+    boxes: list[Box] = []
     for _ in range(rng.integers(1, 5)):
         radius = rng.uniform(0.12, 0.24) * size
         x, y = rng.uniform(radius, size - radius, 2)
-        boxes.append(
-            Box(label=int(rng.integers(len(CLASS_NAMES))), corners=(x - radius, y - radius, x + radius, y + radius))
-        )
+        box = Box(label=int(rng.integers(len(CLASS_NAMES))), corners=(x - radius, y - radius, x + radius, y + radius))
+        if not (apart and any(_touch(box, other) for other in boxes)):
+            boxes.append(box)
     return Annotated(name=f"scene {seed}", open=partial(_drawn, seed, size, tuple(boxes)), boxes=tuple(boxes))
+
+
+def _touch(first: Box, second: Box) -> bool:
+    (left, top, right, bottom), (west, north, east, south) = first.corners, second.corners
+    return left < east and west < right and top < south and north < bottom
 
 
 def _drawn(seed: int, size: int, boxes: tuple[Box, ...]) -> Image.Image:
