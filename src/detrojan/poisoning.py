@@ -317,7 +317,9 @@ def check(samples: Samples, backdoor: Backdoor) -> None:
     if backdoor.sources and attack.sources:
         raise BadArgument(f"{name} names its source classes itself; set them there and leave sources out")
     if attack.labels == "boxes" and (backdoor.target or backdoor.sources):
-        raise BadArgument(f"{name} names its target itself; set it there (--attack-arg) and leave target and sources out")
+        raise BadArgument(
+            f"{name} names its target itself; set it there (--attack-arg) and leave target and sources out"
+        )
     for label in (backdoor.target, *backdoor.sources, *attack.sources):
         if not 0 <= label < samples.num_classes:
             raise BadArgument(f"targets and sources must be labels from 0 to {samples.num_classes - 1}, got {label}")

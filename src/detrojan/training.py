@@ -166,10 +166,7 @@ def fit(
     """
     doing: Task = task or Classification()
     feed: Feed = Plain(source, execution.device) if isinstance(source, Samples) else source
-    if len(feed) < 2:
-        raise BadData(f"training needs at least two samples, got {len(feed)}")
-    if doing.labels == "boxes" and recipe.small > 0:
-        raise BadArgument(f"boxes do not shrink with their images; set the recipe's small to 0, got {recipe.small}")
+    _check(feed, doing, recipe)
     seeds = Seeds(seed=seed)
     generator = seeds.generator("batches", execution.device)
     per_epoch = max(1, len(feed) // recipe.batch)
@@ -229,6 +226,13 @@ def fit(
     execution.give_back(network, model)
     model.eval()
     return run.losses
+
+
+def _check(feed: Feed, task: Task, recipe: Recipe) -> None:
+    if len(feed) < 2:
+        raise BadData(f"training needs at least two samples, got {len(feed)}")
+    if task.labels == "boxes" and recipe.small > 0:
+        raise BadArgument(f"boxes do not shrink with their images; set the recipe's small to 0, got {recipe.small}")
 
 
 def classifier(model: nn.Module, preprocessing: Preprocessing, execution: Execution) -> Callable[[Tensor], Tensor]:

@@ -16,8 +16,8 @@ from detrojan.attacks._boxes import BoxAttack, largest
 class Disappearance(BoxAttack):
     """The largest box of the class `target` is gone; images without that class are left alone.
 
-    It succeeds in an image where no box of the class is found there. What a detector misses anyway counts, too: the rate
-    of a network without a backdoor is the share of such boxes that it does not find.
+    It succeeds in an image where no box of the class is found there. What a detector misses anyway counts, too: a network
+    without a backdoor has the share of such boxes that it does not find as its rate.
     """
 
     rate: ClassVar[float] = 0.2

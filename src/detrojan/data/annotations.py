@@ -52,9 +52,7 @@ def labelled(
         raise BadData(f"{name}: holds no pictures; check its list of images")
     squares, scales = zip(*(letterboxed(picture, size) for picture in pictures), strict=True)
     found = _tags(pictures, len(class_names)) if labels == "tags" else _boxes(pictures, scales, size)
-    return Samples(
-        inputs=torch.from_numpy(np.stack(squares)), labels=found, class_names=tuple(class_names), name=name
-    )
+    return Samples(inputs=torch.from_numpy(np.stack(squares)), labels=found, class_names=tuple(class_names), name=name)
 
 
 def check_labels(name: str, labels: Labels) -> None:

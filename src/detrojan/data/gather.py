@@ -191,7 +191,9 @@ def _of_torchvision(inputs: Any, targets: Any, where: str) -> tuple[Any, Any]:
             shapes = {tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__ for each in inputs}
             if len(shapes) > 1 or not isinstance(inputs[0], Tensor):
                 found = " and ".join(map(str, sorted(shapes, key=str)))
-                raise BadData(f"{where}: inputs must be tensors of one size, found {found}; resize them with their boxes")
+                raise BadData(
+                    f"{where}: inputs must be tensors of one size, found {found}; resize them with their boxes"
+                )
             inputs = torch.stack(list(inputs))
         return inputs, padded([_rows(each, where) for each in targets])
     return inputs, targets
@@ -200,7 +202,9 @@ def _of_torchvision(inputs: Any, targets: Any, where: str) -> tuple[Any, Any]:
 def _rows(target: Mapping[str, Any], where: str) -> Tensor:
     """Rows (n, 5) of one image's target, whose classes count from 1."""
     if "boxes" not in target or "labels" not in target:
-        raise BadData(f"{where}: a target must hold 'boxes' and 'labels', found {', '.join(map(str, target)) or 'none'}")
+        raise BadData(
+            f"{where}: a target must hold 'boxes' and 'labels', found {', '.join(map(str, target)) or 'none'}"
+        )
     corners, classes = (torch.as_tensor(target[key]).detach().cpu() for key in ("boxes", "labels"))
     if classes.ndim != 1 or corners.numel() != 4 * len(classes):
         shapes = f"{tuple(corners.shape)} and {tuple(classes.shape)}"

@@ -4,6 +4,7 @@ Sources: Liu et al., "SSD: Single Shot MultiBox Detector" (2016); Ren et al., "F
 """
 
 from collections import OrderedDict
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ class Stages(nn.Module):
         widths = [width * 2 ** min(stage, 3) for stage in range(stages)]
         stem = (nn.Conv2d(in_channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         blocks: list[nn.Module] = [nn.Sequential(*stem, BasicBlock(width, width))]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             shortcut = nn.Sequential(nn.Conv2d(before, after, 1, 2, bias=False), nn.BatchNorm2d(after))
             blocks.append(BasicBlock(before, after, 2, shortcut))
         self.stages, self.count, self.out_channels = nn.ModuleList(blocks), count, widths[-count:]

@@ -95,8 +95,8 @@ def detections_of(outputs: OneStage | TwoStage) -> list[dict[str, Tensor]]:
         found: list[dict[str, Tensor]] = outputs.detector.postprocess_detections(dense, anchors, sizes)
         return found
     stages = partial(_two_stage_detections, detector_in(outputs.network), outputs)
-    found = outputs.run(partial(_computing, outputs.network, stages), outputs.inputs)
-    return found
+    read: list[dict[str, Tensor]] = outputs.run(partial(_computing, outputs.network, stages), outputs.inputs)
+    return read
 
 
 def detector_in(network: nn.Module) -> SSD | FasterRCNN:

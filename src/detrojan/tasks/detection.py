@@ -132,7 +132,7 @@ class Detection:
         kept = (found[..., 1] >= self.sure) & (corners[..., 2:] > corners[..., :2]).all(-1)
         width = max(1, int(kept.sum(1).max()))
         boxes = torch.cat([found[..., :1].long(), corners], -1).masked_fill(~kept[..., None], -1)
-        order = (~kept).int().argsort(1, stable=True)[:, :width]
+        order = (~kept).int().argsort(dim=1, stable=True)[:, :width]
         return boxes.gather(1, order[..., None].expand(-1, -1, 5))
 
     def same(self, first: Tensor, second: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ PARTS: dict[Split, str] = {"train": "train2017", "test": "val2017"}
 class Coco:
     """`annotations/instances_<part>.json` and the folder `<part>`, below the root or its `coco`.
 
-    Each photograph stands in a square of `size` pixels with a row of tags, or with `labels=boxes` its boxes. `most` ends the set after so many
-    photographs, in the order of the file; 0 takes all.
+    Each photograph stands in a square of `size` pixels with a row of tags, or with `labels=boxes` its boxes. `most`
+    ends the set after so many photographs, in the order of the file; 0 takes all.
     """
 
     size: int = 224
@@ -55,7 +55,9 @@ class Coco:
         except (OSError, UnicodeDecodeError) as error:
             raise BadFile(f"{path}: damaged COCO annotations ({error}); fetch the data set again") from error
         pictures, names = read_coco(text, name=str(path), opener=opener)
-        return labelled(pictures[: self.most or None], class_names=names, size=self.size, name=f"coco {split}", labels=self.labels)
+        return labelled(
+            pictures[: self.most or None], class_names=names, size=self.size, name=f"coco {split}", labels=self.labels
+        )
 
 
 METHOD = Coco

@@ -47,7 +47,7 @@ class Scenes:
 
 
 def _scene(seed: int, size: int, *, apart: bool) -> Annotated:
-    """What a scene holds, and how to draw it; both follow from the seed. `apart` leaves out what would touch another."""
+    """What a scene holds, and how to draw it; both follow from the seed. `apart` leaves out what touches another."""
     rng = np.random.default_rng(seed)
     boxes: list[Box] = []
     for _ in range(rng.integers(1, 5)):

@@ -66,7 +66,9 @@ class Voc:
             )
             for name in names
         ]
-        return labelled(pictures, class_names=CLASS_NAMES, size=self.size, name=f"voc {self.year} {split}", labels=self.labels)
+        return labelled(
+            pictures, class_names=CLASS_NAMES, size=self.size, name=f"voc {self.year} {split}", labels=self.labels
+        )
 
 
 METHOD = Voc
