@@ -170,7 +170,7 @@ def test_what_is_read_is_what_the_detector_finds(name, scenes):
 
 
 def test_sizes_of_the_detector_and_the_images_may_differ(scenes):
-    """Boxes are in pixels of the images: a detector that enlarges them has the same loss as one that sees large ones."""
+    """Boxes are in pixels of the images: a detector that enlarges them has the loss of one that sees large ones."""
     network = detector().eval()
     small = nn.functional.interpolate(pixels_of(scenes.inputs[:1]), (24, 36))
     large = nn.functional.interpolate(small, (48, 48), mode="bilinear")
@@ -328,8 +328,8 @@ def test_a_feed_poisons_images_and_their_boxes(name, scenes):
 
 
 def test_attacks_that_do_not_fit_are_refused(scenes):
+    tags = load("scenes:count=4,size=48")
     with pytest.raises(BadArgument, match="attack on boxes, but a sample"):
-        tags = load("scenes:count=4,size=48")
         trigger(tags, Backdoor(attack=ATTACKS.build("baddet_rma")))
     with pytest.raises(BadArgument, match="names its target itself"):
         trigger(scenes, Backdoor(attack=ATTACKS.build("baddet_rma"), target=3))
@@ -369,14 +369,14 @@ def test_defenses_run_on_boxes(victim, scenes, method):
 
 @pytest.mark.parametrize("method", sorted(set(DEFENSES) - set(RUN) - {"auto"}))
 def test_all_others_run_or_say_in_a_sentence_why_not(victim, scenes, method):
+    refused = None
     try:
         result = quick_purify(victim.model, scenes.subset(range(40)), task=TASK, method=quick(method, 2), seed=0)
-    except DetrojanError as refusal:
-        assert len(str(refusal)) > 20
-        assert method not in ("identity", "clp")
-    else:
-        assert method not in NEED_ONE_CLASS
         assert list(result.model.state_dict()) == list(victim.model.state_dict())
+    except DetrojanError as refusal:
+        refused = str(refusal)
+    assert refused is None or method not in ("identity", "clp")
+    assert method not in NEED_ONE_CLASS or "one class a sample" in str(refused)
 
 
 def test_two_stages_say_what_they_cannot(scenes):
@@ -405,10 +405,10 @@ def test_what_does_not_fit_is_refused(scenes):
     few = scenes.subset(range(30))
     with pytest.raises(Unsupported, match="holds none of them"):
         purify(small_cnn(6, 3), few, task="detection")
+    narrow = architectures.build("detrojan:ssd_small", num_classes=3, width=4, size=48)
+    labels = few.labels.clone()
+    labels[:, 0, 0] = 5
     with pytest.raises(BadData, match=r"class 5, but the detector knows 3 classes"):
-        narrow = architectures.build("detrojan:ssd_small", num_classes=3, width=4, size=48)
-        labels = few.labels.clone()
-        labels[:, 0, 0] = 5
         purify(narrow, replace(few, labels=labels), task="detection", method=quick("fine_tuning"))
     with pytest.raises(BadData, match="choose the task that fits"):
         purify(detector(), few, task="image")

@@ -16,8 +16,8 @@ from detrojan.attacks._boxes import BoxAttack, largest
 class Disappearance(BoxAttack):
     """The largest box of the class `target` is gone; images without that class are left alone.
 
-    It succeeds in an image where no box of the class is found there. What a detector misses anyway counts, too: a network
-    without a backdoor has the share of such boxes that it does not find as its rate.
+    It succeeds in an image where no box of the class is found there. What a detector misses anyway counts, too:
+    without a backdoor the rate is the share of such boxes that it does not find.
     """
 
     rate: ClassVar[float] = 0.2

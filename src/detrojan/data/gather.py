@@ -55,6 +55,7 @@ def gather(
     if isinstance(clean, Tensor | np.ndarray):
         raise BadData(f"{name}: labels are missing; give a pair (inputs, labels)")
     if _is_pair(clean):
+        clean = _of_torchvision(clean[0], clean[1], name) if labels == "boxes" else clean
         if AXES[labels] and np.ndim(clean[1]) != AXES[labels] + 1:
             raise BadData(f"{name}: labels must be {MEANT[labels]} a sample, found shape {tuple(np.shape(clean[1]))}")
         inputs = as_inputs(clean[0], name=name) if isinstance(clean[0], np.ndarray) else clean[0]
