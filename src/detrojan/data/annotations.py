@@ -92,7 +92,7 @@ def _boxes(pictures: Sequence[Annotated], scales: Sequence[tuple[float, float]],
     for picture, (across, down) in zip(pictures, scales, strict=True):
         corners = torch.tensor([box.corners for box in picture.boxes], dtype=torch.float64).view(-1, 2, 2)
         ends = (corners * torch.tensor([across, down])).round().long().clamp(0, size)
-        start = ends[:, 0].clamp_max(size - 1)
+        start = torch.minimum(ends[:, 0], ends[:, 1] - 1).clamp_min(0)
         classes = torch.tensor([box.label for box in picture.boxes], dtype=torch.int64).view(-1, 1)
         rows.append(torch.cat([classes, start, torch.maximum(ends[:, 1], start + 1)], 1))
     return padded(rows)

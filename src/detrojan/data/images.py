@@ -109,7 +109,7 @@ def _scaled_boxes(samples: Samples, decoder: Decoder) -> torch.Tensor:
     size = int(decoder.size or 0)
     factors = torch.tensor([size / width, size / height] * 2, dtype=torch.float64)
     ends = (samples.labels[..., 1:] * factors).round().long().clamp(0, size)
-    start = ends[..., :2].clamp_max(size - 1)
+    start = torch.minimum(ends[..., :2], ends[..., 2:] - 1).clamp_min(0)
     moved = torch.cat([samples.labels[..., :1], start, torch.maximum(ends[..., 2:], start + 1)], -1)
     return torch.where(samples.labels[..., :1] >= 0, moved, -1)
 
