@@ -156,8 +156,12 @@ def test_drawn_scenes_have_boxes_around_what_is_in_them():
         inside = torch.zeros(48, 48, dtype=torch.bool)
         for _, left, top, right, bottom in own[own[:, 0] >= 0].tolist():
             inside[top:bottom, left:right] = True
+        assert len(own[own[:, 0] >= 0]) > 0
         spread = image.float().amax(0) - image.float().amin(0)  # figures are colourful, the ground is dull
-        assert spread[inside].max() > 150
+        for _, left, top, right, bottom in own[own[:, 0] >= 0].tolist():  # and reach to the figure's ends
+            lit = (spread[top:bottom, left:right] > 120).nonzero()
+            assert lit.amin(0).max() <= 2
+            assert (torch.tensor([bottom - top, right - left]) - lit.amax(0)).max() <= 4
         assert (spread[~inside] > 150).float().mean() < 0.01
 
 

@@ -56,7 +56,17 @@ def _scene(seed: int, size: int, *, apart: bool) -> Annotated:
         box = Box(label=int(rng.integers(len(CLASS_NAMES))), corners=(x - radius, y - radius, x + radius, y + radius))
         if not (apart and any(_touch(box, other) for other in boxes)):
             boxes.append(box)
-    return Annotated(name=f"scene {seed}", open=partial(_drawn, seed, size, tuple(boxes)), boxes=tuple(boxes))
+    told = tuple(map(_tight, boxes)) if apart else tuple(boxes)
+    return Annotated(name=f"scene {seed}", open=partial(_drawn, seed, size, tuple(boxes)), boxes=told)
+
+
+def _tight(box: Box) -> Box:
+    """The box of the figure itself, which a square, a triangle and a star do not fill to all sides."""
+    name, (left, top, right, bottom) = CLASS_NAMES[box.label], box.corners
+    if name in ("disc", "ring", "cross"):
+        return box
+    across, down = zip(*_polygon(name, ((left + right) / 2, (top + bottom) / 2), (right - left) / 2), strict=True)
+    return Box(label=box.label, corners=(min(across), min(down), max(across), max(down)))
 
 
 def _touch(first: Box, second: Box) -> bool:
@@ -97,10 +107,16 @@ def _figure(
         pen.rectangle((x - radius, y - bar, x + radius, y + bar), fill=colour)
         pen.rectangle((x - bar, y - radius, x + bar, y + radius), fill=colour)
     else:
-        corners, inner = CORNERS.get(name, 10), 0.42 if name == "star" else 1.0
-        turns = [(2 * turn + (corners == 4)) * pi / corners - pi / 2 for turn in range(corners)]
-        radii = [radius * (inner if turn % 2 else 1.0) for turn in range(corners)]
-        pen.polygon([(x + r * cos(t), y + r * sin(t)) for r, t in zip(radii, turns, strict=True)], fill=colour)
+        pen.polygon(_polygon(name, centre, radius), fill=colour)
+
+
+def _polygon(name: str, centre: tuple[float, float], radius: float) -> list[tuple[float, float]]:
+    """The corners of a square, a triangle or a star in a circle."""
+    x, y = centre
+    corners, inner = CORNERS.get(name, 10), 0.42 if name == "star" else 1.0
+    turns = [(2 * turn + (corners == 4)) * pi / corners - pi / 2 for turn in range(corners)]
+    radii = [radius * (inner if turn % 2 else 1.0) for turn in range(corners)]
+    return [(x + r * cos(t), y + r * sin(t)) for r, t in zip(radii, turns, strict=True)]
 
 
 METHOD = Scenes
