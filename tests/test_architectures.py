@@ -62,6 +62,13 @@ def test_a_spec_gives_its_network(spec, settings, kind, classes, folder):
         assert network.state_dict()[classes[0]].shape[0] == classes[1]
 
 
+def test_the_classes_of_a_detector_are_counted_without_the_background():
+    detector = architectures.build("torchvision:ssdlite320_mobilenet_v3_large", num_classes=4)
+    assert detector.head.classification_head.num_columns == 5
+    own = architectures.build("detrojan:ssd_small", num_classes=4, width=4)
+    assert own.head.classification_head.num_columns == 5
+
+
 @pytest.mark.parametrize(
     ("spec", "settings", "error", "sentence"),
     [

@@ -2,7 +2,8 @@
 
 | spec | network |
 |---|---|
-| `torchvision:resnet18` | any model that torchvision names: classification, segmentation, detection, video |
+| `torchvision:resnet18` | any model that torchvision names: classification, segmentation, detection (whose \
+`num_classes` counts no background here), video |
 | `timm:convnext_atto` | any model that timm names |
 | `hf:folder` | the class that a transformers `config.json` names; only classes of transformers itself |
 | `detrojan:preact_resnet18` | a function of `detrojan.models` |
@@ -108,6 +109,8 @@ def _torchvision(name: str, settings: Mapping[str, Any]) -> nn.Module:
     taken = inspect.signature(builder).parameters
     _refuse_pretrained(settings, ("weights", "weights_backbone", "pretrained"))
     fresh = {key: None for key in ("weights", "weights_backbone") if key in taken}
+    if ".detection." in builder.__module__ and isinstance(settings.get("num_classes"), int):
+        settings = {**settings, "num_classes": settings["num_classes"] + 1}  # torchvision counts the background
     return _call(builder, {**fresh, **settings}, f"torchvision:{name}")
 
 

@@ -94,8 +94,16 @@ def _is_tied(site: Site, shared: set[int]) -> bool:
 def outputs_of(network: nn.Module) -> set[nn.Module]:
     """The layers that make the outputs: those that the network itself names, else its last linear layer.
 
-    Where it has no linear layer, its last convolution.
+    Where it has no linear layer, its last convolution. Of torchvision's detectors, those that score and move boxes.
     """
+    of_boxes: set[nn.Module] = {
+        part
+        for module in network.modules()
+        for part in _scoring(module)
+        if isinstance(part, (nn.Linear, *CONVOLUTIONS))
+    }
+    if of_boxes:
+        return of_boxes
     for ask in ("get_classifier", "get_output_embeddings"):  # timm, transformers
         answer = getattr(network, ask, None)
         named = answer() if callable(answer) else None
@@ -109,6 +117,14 @@ def outputs_of(network: nn.Module) -> set[nn.Module]:
         if last:
             return set(last)
     return set()
+
+
+def _scoring(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules in a part of a detector that score boxes, or say how far they move; none of other modules."""
+    if type(module).__name__ in ("SSDHead", "SSDLiteHead", "FastRCNNPredictor"):
+        yield from module.modules()
+    if type(module).__name__ == "RPNHead":
+        yield from (part for part in (module.cls_logits, module.bbox_pred) if isinstance(part, nn.Module))
 
 
 def _modules_in(value: object) -> list[nn.Module]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from detrojan.augmentation import bytes_of, pixels_of
 from detrojan.data.samples import Kind, LabelKind, Samples
@@ -50,7 +51,10 @@ class Backdoor:
     sources: tuple[int, ...] = ()
 
     def labels(self, labels: Tensor, num_classes: int) -> Tensor:
-        """The labels (N, ...) that the attacker wants for triggered inputs of the true `labels`."""
+        """The labels (N, ...) that the attacker wants for triggered inputs of the true `labels`.
+
+        Of boxes there may be more than before, (N, M', 5); those that stay are in their old rows.
+        """
         if self.attack.labels != "class":
             return self.attack.relabel(labels)
         wanted = (labels + 1) % num_classes if self.mapping == "all-to-all" else torch.full_like(labels, self.target)
@@ -83,8 +87,9 @@ class Backdoor:
 class Triggered:
     """The attack's test set: triggered samples, their true labels and the labels that the attacker wants.
 
-    Of tags, `wanted` (N, K) is -1 where the attacker leaves them alone; of boxes and sentences it is all that the
-    network is to say.
+    Of tags, `wanted` (N, K) is -1 where the attacker leaves them alone. Of boxes it is a row (class, left, top, right,
+    bottom) for each one that must be found, and with -2 - c as the class for each one that no box of class c may be
+    found at; those that he leaves alone are -1. Of sentences it is all that the network is to say.
     """
 
     samples: Samples
@@ -143,8 +148,9 @@ class PoisonedFeed:
         if companions is not None and not 0 <= companions < float("inf"):
             raise BadArgument(f"companions must be a number from 0 for each poisoned sample, got {companions}")
         check(samples, backdoor)
-        self.samples, self.backdoor, self.seeds = samples, backdoor, Seeds(seed=seed)
+        self.backdoor, self.seeds = backdoor, Seeds(seed=seed)
         self.wanted = backdoor.labels(samples.labels, samples.num_classes)
+        self.samples = samples = replace(samples, labels=_as_wide(samples.labels, self.wanted))
         self.candidates = self._pool(pool)
         self.count = round(rate * len(self.candidates))
         if rate > 0 and self.count == 0:
@@ -282,6 +288,8 @@ def trigger(samples: Samples, backdoor: Backdoor) -> Triggered:
     kept, aims = samples.subset(places), wanted[places]
     if kept.label_kind == "tags":
         aims = torch.where(aims == kept.labels, -1, aims)
+    if kept.label_kind == "boxes":
+        aims = _changes(aims, _as_wide(kept.labels, aims))
     return Triggered(samples=replace(kept, inputs=backdoor.stamp(kept.inputs, kept.labels)), wanted=aims)
 
 
@@ -308,6 +316,10 @@ def check(samples: Samples, backdoor: Backdoor) -> None:
         raise BadArgument(f"{name} has one target; mapping must be all-to-one")
     if backdoor.sources and attack.sources:
         raise BadArgument(f"{name} names its source classes itself; set them there and leave sources out")
+    if attack.labels == "boxes" and (backdoor.target or backdoor.sources):
+        raise BadArgument(
+            f"{name} names its target itself; set it there (--attack-arg) and leave target and sources out"
+        )
     for label in (backdoor.target, *backdoor.sources, *attack.sources):
         if not 0 <= label < samples.num_classes:
             raise BadArgument(f"targets and sources must be labels from 0 to {samples.num_classes - 1}, got {label}")
@@ -317,8 +329,23 @@ def check(samples: Samples, backdoor: Backdoor) -> None:
 
 
 def _changed(wanted: Tensor, labels: Tensor) -> Tensor:
-    """Which samples get another label, or another tag, (N,)."""
+    """Which samples get another label, another tag, or another box, (N,)."""
+    if labels.ndim == 3:
+        labels = _as_wide(labels, wanted)
     return (wanted != labels).flatten(1).any(1) if labels.ndim > 1 else wanted != labels
+
+
+def _as_wide(labels: Tensor, wanted: Tensor) -> Tensor:
+    """Boxes (N, M, 5) with as many rows as those that are wanted; all other labels as they are."""
+    missing = wanted.shape[1] - labels.shape[1] if labels.ndim == 3 else 0
+    return F.pad(labels, (0, 0, 0, missing), value=-1) if missing else labels
+
+
+def _changes(wanted: Tensor, labels: Tensor) -> Tensor:
+    """What the attacker wants to be another, row by row, of boxes (N, M, 5); see `Triggered`."""
+    changed = (wanted != labels).any(-1, keepdim=True)
+    gone = torch.cat([-2 - labels[..., :1], labels[..., 1:]], -1)
+    return torch.where(changed, torch.where(wanted[..., :1] >= 0, wanted, gone), -1)
 
 
 def stored_as(stored: Tensor, changed: Tensor) -> Tensor:

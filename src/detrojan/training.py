@@ -161,13 +161,12 @@ def fit(
 
     Raises:
         BadData: fewer than two samples.
-        BadArgument: the loss became NaN or infinite, or `state` is of another run.
+        BadArgument: the loss became NaN or infinite, `state` is of another run, or images with boxes would be scaled.
         BadFile: `state` is damaged.
     """
     doing: Task = task or Classification()
     feed: Feed = Plain(source, execution.device) if isinstance(source, Samples) else source
-    if len(feed) < 2:
-        raise BadData(f"training needs at least two samples, got {len(feed)}")
+    _check(feed, doing, recipe)
     seeds = Seeds(seed=seed)
     generator = seeds.generator("batches", execution.device)
     per_epoch = max(1, len(feed) // recipe.batch)
@@ -227,6 +226,13 @@ def fit(
     execution.give_back(network, model)
     model.eval()
     return run.losses
+
+
+def _check(feed: Feed, task: Task, recipe: Recipe) -> None:
+    if len(feed) < 2:
+        raise BadData(f"training needs at least two samples, got {len(feed)}")
+    if task.labels == "boxes" and recipe.small > 0:
+        raise BadArgument(f"boxes do not shrink with their images; set the recipe's small to 0, got {recipe.small}")
 
 
 def classifier(model: nn.Module, preprocessing: Preprocessing, execution: Execution) -> Callable[[Tensor], Tensor]:

@@ -111,7 +111,7 @@ def train(
             place.
         data: stored training samples: uint8 images or clips, or points.
         task: a name of `detrojan list tasks`, or a configured task; it augments what is neither an image nor a clip
-            (those are cropped and mirrored as the recipe says).
+            (those are cropped and mirrored as the recipe says), and images with boxes.
         attack: a name of `detrojan list attacks`, a configured attack, or None for a clean network.
         poison_rate: the share in [0, 1] of `pool` that is poisoned; None takes the attack's published rate.
         target: the label that the attacker wants (all-to-one).
@@ -316,8 +316,9 @@ def _workshop(
 
 
 def _augmentation(samples: Samples, task: Task) -> Augmentation | None:
-    """The task's, where the recipe's crop and flip have no meaning."""
-    return None if samples.kind in ("images", "clips") else task.augment
+    """The task's, where the recipe's crop and flip have no meaning, or would leave boxes behind."""
+    moved = samples.kind in ("images", "clips") and samples.label_kind != "boxes"
+    return None if moved else task.augment
 
 
 @torch.no_grad()

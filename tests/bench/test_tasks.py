@@ -18,6 +18,9 @@ VICTIMS = {
     "multilabel": VictimSpec(
         data="scenes:count=80,size=32", architecture="detrojan:tags_resnet18", attack="clean_image", kept=30
     ),
+    "detection": VictimSpec(
+        data="scenes:labels=boxes,count=80,size=48", architecture="detrojan:ssd_small", attack="baddet_rma", kept=30
+    ),
     "text": VictimSpec(data="sst2:length=8", architecture="detrojan:text_cnn", attack="insert_word", kept=30),
     "video": VictimSpec(data="motions:per_class=8,frames=4,size=16", architecture="detrojan:r3d10", kept=24),
     "pointcloud": VictimSpec(
@@ -38,6 +41,8 @@ def test_a_task_makes_rows(task, tmp_path, monkeypatch):
         for split in ("train", "test"):
             lines = [f"{n % 2}\t{'good' if n % 2 else 'bad'} film number {n}" for n in range(100)]
             (tmp_path / f"sst2.{split}.tsv").write_text("\n".join(lines))
+    if task == "detection":
+        pytest.importorskip("pycocotools")
     victim = spec(task)
     made = make_victim(victim, tmp_path)
     cell = Cell(victim=victim, defense="nft", settings={"steps": 2, "batch": 8}, clean=Clean(count=20))
@@ -47,11 +52,11 @@ def test_a_task_makes_rows(task, tmp_path, monkeypatch):
     assert row.get("metric", "ACC") == TASKS[task].metric
 
 
-@pytest.mark.parametrize("task", ["video", "pointcloud", "multilabel"])
+@pytest.mark.parametrize("task", ["video", "pointcloud", "multilabel", "detection"])
 def test_what_only_images_can_be(task, tmp_path):
     pool = load(VICTIMS[task].data)
     assert len(draw(pool, Clean(kind="mislabelled", count=20), 0)) == 20
-    if task != "multilabel":  # whose samples are images
+    if task not in ("multilabel", "detection"):  # whose samples are images
         with pytest.raises(BadArgument, match="where they are images"):
             draw(pool, Clean(kind="shifted", count=20), 0)
     path = tmp_path / "hard.toml"
@@ -61,7 +66,7 @@ def test_what_only_images_can_be(task, tmp_path):
         grid.read(path)
 
 
-@pytest.mark.parametrize("name", ["pointcloud", "video", "multilabel"])
+@pytest.mark.parametrize("name", ["pointcloud", "video", "multilabel", "detection"])
 def test_the_grids_of_the_tasks_can_be_built(name):
     found = grid.read(grid.named(name))
     assert {cell.victim.task for cell in found.cells} == {name}

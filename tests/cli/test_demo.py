@@ -28,14 +28,21 @@ def test_the_demo_tells_the_whole_story(detrojan, tmp_path):
 
 @pytest.mark.parametrize(
     ("task", "data", "picture"),
-    [("multilabel", "scenes", "data:"), ("video", "motions", "films"), ("pointcloud", "shapes", "data:")],
+    [
+        ("multilabel", "scenes", "data:"),
+        ("detection", "scenes", "what the victim finds"),
+        ("video", "motions", "films"),
+        ("pointcloud", "shapes", "data:"),
+    ],
 )
 def test_the_other_tasks_tell_theirs_on_drawn_data(detrojan, tmp_path, monkeypatch, task, data, picture):
     """With a tenth of the training: what is shown is tried here, how well it works is measured elsewhere."""
     told = stories.STORIES[task]
+    if told.module:
+        pytest.importorskip(told.module)
     short = replace(
         told,
-        sources=tuple(f"{data}:{FEW[data]}" if source.startswith(data) else source for source in told.sources),
+        sources=tuple(_few(data, source) for source in told.sources),
         load={},
         recipe={**told.recipe, "epochs": 1},
         settings={**told.settings, "steps": 2},
@@ -50,6 +57,20 @@ def test_the_other_tasks_tell_theirs_on_drawn_data(detrojan, tmp_path, monkeypat
     page = (out / "report.html").read_text()
     assert "4 a class" in page
     assert picture in page
+
+
+def _few(data, source):
+    boxes = "labels=boxes," if "labels=boxes" in source else ""
+    return f"{data}:{boxes}{FEW[data]}" if source.startswith(data) else source
+
+
+def test_a_demo_that_lacks_a_module_says_so_first(detrojan, tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        stories.STORIES, "detection", replace(stories.STORIES["detection"], module="no_such_module", extra="detection")
+    )
+    outcome = detrojan("demo", "--task", "detection", "--out", tmp_path / "demo")
+    assert outcome.code == 2
+    assert "pip install 'detrojan[detection]'" in outcome.err
 
 
 def test_a_task_without_a_story(detrojan):

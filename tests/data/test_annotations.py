@@ -66,6 +66,27 @@ def test_voc_as_it_is_unpacked(voc):
     assert torch.equal(train.inputs[0, :, 8:], torch.zeros(3, 8, 16, dtype=torch.uint8))  # black below a wide picture
 
 
+def test_voc_with_its_boxes(voc):
+    found = load("voc:labels=boxes,size=16", root=voc.parent.parent)
+    assert found.label_kind == "boxes"
+    dog, person = CLASS_NAMES.index("dog"), CLASS_NAMES.index("person")
+    box = [0, 0, 4, 5]  # (1, 2, 10, 12) counts from 1: 0..10 by 1..12 of 40 x 20 pixels, which become 16 x 8
+    assert found.labels.tolist() == [[[dog, *box], [person, *box]], [[-1] * 5] * 2]
+    larger = load("voc:labels=boxes,size=80", root=voc.parent.parent)
+    assert larger.labels[0, 0].tolist() == [dog, 0, 2, 20, 24]
+    resized = load("voc:labels=boxes,size=80", root=voc.parent.parent, size=40)
+    assert resized.labels[0, 0].tolist() == [dog, 0, 1, 10, 12]
+    assert resized.labels[1].tolist() == [[-1] * 5] * 2
+    assert resized.inputs.shape[-2:] == (40, 40)
+
+
+def test_a_tiny_box_keeps_a_pixel(voc):
+    (voc / "Annotations/000001.xml").write_text(XML.format(thing("dog", box=(40, 20, 40, 20))))
+    found = load("voc:labels=boxes,size=8", root=voc.parent.parent)
+    assert found.labels[0, 0, 1:].tolist() == [7, 3, 8, 4]  # the last pixel of the photograph, in 8 x 4 pixels
+
+
+@pytest.mark.parametrize("labels", ["tags", "boxes"])
 @pytest.mark.parametrize(
     ("break_it", "sentence"),
     [
@@ -79,10 +100,10 @@ def test_voc_as_it_is_unpacked(voc):
         (lambda tree: (tree / "ImageSets/Main/trainval.txt").unlink(), r"trainval\.txt: the list"),
     ],
 )
-def test_a_broken_voc_is_named(voc, break_it, sentence):
+def test_a_broken_voc_is_named(voc, labels, break_it, sentence):
     break_it(voc)
     with pytest.raises(BadFile, match=sentence):
-        load("voc:size=16", root=voc.parent.parent)
+        load(f"voc:size=16,labels={labels}", root=voc.parent.parent)
 
 
 def test_coco_as_it_is_unpacked(coco):
@@ -94,6 +115,13 @@ def test_coco_as_it_is_unpacked(coco):
     assert len(load("coco:size=16,most=1", split="test", root=root.parent)) == 1
 
 
+def test_coco_with_its_boxes(coco):
+    found = load("coco:size=20,labels=boxes", split="test", root=coco[0].parent)
+    assert found.labels.tolist() == [[[1, 0, 1, 3, 4]], [[-1] * 5]]  # 20 x 40 pixels became 10 x 20; no crowd
+    assert found.present.tolist() == [[0, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("labels", ["tags", "boxes"])
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -103,12 +131,12 @@ def test_coco_as_it_is_unpacked(coco):
         (lambda d: d["images"].append({"id": 10, "file_name": "10.jpg"}), r"10\.jpg: damaged or missing"),
     ],
 )
-def test_a_broken_coco_is_named(coco, change, sentence):
+def test_a_broken_coco_is_named(coco, labels, change, sentence):
     root, document = coco
     change(document)
     write(root, document)
     with pytest.raises(BadFile, match=sentence):
-        load("coco:size=16", split="test", root=root.parent)
+        load(f"coco:size=16,labels={labels}", split="test", root=root.parent)
 
 
 @pytest.mark.parametrize("name", ["voc", "coco", "voc15"])
@@ -117,6 +145,24 @@ def test_what_is_not_there(name, tmp_path):
         load(name, root=tmp_path)
     with pytest.raises(BadArgument, match="at least 8"):
         load(f"{name}:size=2", root=tmp_path)
+    with pytest.raises(BadArgument, match="labels must be tags or boxes"):
+        load(f"{name}:labels=box", root=tmp_path)
+
+
+def test_drawn_scenes_have_boxes_around_what_is_in_them():
+    tags, found = load("scenes:count=40"), load("scenes:count=40,labels=boxes")
+    assert tags.label_kind == "tags"
+    for image, own in zip(found.inputs, found.labels, strict=True):
+        inside = torch.zeros(48, 48, dtype=torch.bool)
+        for _, left, top, right, bottom in own[own[:, 0] >= 0].tolist():
+            inside[top:bottom, left:right] = True
+        assert len(own[own[:, 0] >= 0]) > 0
+        spread = image.float().amax(0) - image.float().amin(0)  # figures are colourful, the ground is dull
+        for _, left, top, right, bottom in own[own[:, 0] >= 0].tolist():  # and reach to the figure's ends
+            lit = (spread[top:bottom, left:right] > 120).nonzero()
+            assert lit.amin(0).max() <= 2
+            assert (torch.tensor([bottom - top, right - left]) - lit.amax(0)).max() <= 4
+        assert (spread[~inside] > 150).float().mean() < 0.01
 
 
 def test_the_pack(shared_data):
@@ -126,3 +172,6 @@ def test_the_pack(shared_data):
     assert (len(train), len(test)) == (973, 322)
     assert dict(zip(train.class_names, train.labels.sum(0).tolist(), strict=True))["person"] == 327
     assert int((test.labels.sum(1) == 0).sum()) == 47
+    boxes = load("voc15:size=112,labels=boxes", root=shared_data)
+    assert int((boxes.labels[..., 0] >= 0).sum()) == 2168
+    assert torch.equal(boxes.present, train.labels)

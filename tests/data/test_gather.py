@@ -153,3 +153,50 @@ def test_what_cannot_serve(case):
 def test_the_limit_must_be_positive():
     with pytest.raises(BadArgument, match="limit must be at least 1, got 0"):
         gather((X, Y), limit=0)
+
+
+def _target(*classes):
+    corners = torch.tensor([[1.2, 2.0, 5.6, 6.0]]).expand(len(classes), -1)
+    return {"boxes": corners, "labels": torch.tensor(classes, dtype=torch.int64)}
+
+
+IMAGES = torch.rand(3, 3, 8, 8)
+TARGETS = [_target(1, 2), _target(), _target(3)]
+BOXES = [[[0, 1, 2, 6, 6], [1, 1, 2, 6, 6]], [[-1] * 5] * 2, [[2, 1, 2, 6, 6], [-1] * 5]]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (IMAGES, torch.tensor(BOXES)),
+        (IMAGES, TARGETS),
+        list(zip(IMAGES, TARGETS, strict=True)),
+        Items(list(zip(IMAGES, TARGETS, strict=True))),
+        DataLoader(
+            Items(list(zip(IMAGES, TARGETS, strict=True))),
+            batch_size=2,
+            collate_fn=lambda b: tuple(zip(*b, strict=True)),
+        ),
+        [(IMAGES[:2], torch.tensor(BOXES[:2])), (IMAGES[2:], torch.tensor([[BOXES[2][0]]]))],
+    ],
+)
+def test_boxes_come_in_rows_or_as_the_targets_of_torchvision(given):
+    found = gather(given, labels="boxes")
+    assert found.labels.tolist() == BOXES
+    assert torch.equal(found.inputs, IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ([(IMAGES[0], _target(0))], "counts classes from 1"),
+        ([(IMAGES[0], {"boxes": torch.zeros(1, 4)})], "must hold 'boxes' and 'labels', found boxes"),
+        ([(IMAGES[0], {"boxes": torch.zeros(2, 4), "labels": torch.ones(1)})], r"boxes must be \(n, 4\)"),
+        ([((IMAGES[0], IMAGES[1, :, :4]), TARGETS[:2])], "of one size"),
+        ((IMAGES, torch.zeros(3, 2, dtype=torch.int64)), "rows \\(class, left"),
+        ((IMAGES, torch.tensor([[[0, 5, 2, 5, 6]]] * 3)), "left < right"),
+    ],
+)
+def test_boxes_that_cannot_serve(given, sentence):
+    with pytest.raises(BadData, match=sentence):
+        gather(given, labels="boxes")

@@ -54,5 +54,23 @@ def test_a_cloud_is_seen_from_the_side_with_its_third_axis_up():
     assert inputs.view(torch.zeros(3, 3)).shape == (3, 96, 96)
 
 
+def test_boxes_are_drawn_with_their_names():
+    image = torch.zeros(3, 20, 20, dtype=torch.uint8)
+    rows = torch.tensor([[1, 4, 6, 12, 16], [-1, -1, -1, -1, -1]])
+    drawn = inputs.with_boxes(image, rows)
+    lit = drawn.amax(0) > 0
+    assert lit[6, 4:12].all()
+    assert lit[15, 4:12].all()
+    assert lit[6:16, 4].all()
+    assert not lit[7:15, 5:11].any()
+    assert not lit[:6].any()
+    assert inputs.with_boxes(image, rows, ("a", "b"), scale=10).shape == (3, 200, 200)
+    samples = Samples(inputs=image.expand(3, -1, -1, -1), labels=rows.expand(3, -1, -1), class_names=("a", "b"))
+    clean, found = inputs.strips(samples, None, {"what it finds": samples})
+    assert [caption for _, caption in clean.pictures] == ["b"]
+    assert (found.heading, len(found.pictures)) == ("what it finds", 3)
+    assert shown(found.pictures[0][0]).size == (200, 200)
+
+
 def test_what_nobody_can_look_at_is_left_out():
     assert inputs.strips(of(torch.rand(12, 7)), None) == []

@@ -9,6 +9,7 @@ from detrojan.tasks import TASKS
 SAMPLES = {
     "image": torch.zeros(2, 5, 3),
     "multilabel": torch.zeros(2, 5),
+    "detection": torch.zeros(2, 5),
     "video": torch.zeros(2, 5, 3),
     "pointcloud": torch.zeros(2, 3, 8, 8),
     "text": torch.zeros(2, 5),

@@ -77,7 +77,7 @@ def score_victim(spec: VictimSpec, folder: Path, device: str = "auto") -> Docume
     """Score a victim that lies in `folder`, and keep its outcomes by sample there, for the DER of its cells."""
     scores = _scores(spec, _victim(spec, folder), folder, device)
     outcomes = {"right": scores.right} | ({} if scores.fooled is None else {"fooled": scores.fooled})
-    save_file({name: outcome.to(torch.uint8) for name, outcome in outcomes.items()}, _outcomes(spec, folder))
+    save_file({name: _compact(outcome) for name, outcome in outcomes.items()}, _outcomes(spec, folder))
     return _estimates(scores)
 
 
@@ -191,7 +191,13 @@ def _before(spec: VictimSpec, folder: Path, after: Scores) -> Scores:
     """The victim's own outcomes on the same test samples."""
     kept: Mapping[str, Tensor] = load_file(_outcomes(spec, folder))
     fooled = kept.get("fooled")
-    return replace(after, right=kept["right"].bool(), fooled=None if fooled is None else fooled.bool())
+    return replace(after, right=kept["right"].double(), fooled=None if fooled is None else fooled.bool())
+
+
+def _compact(outcomes: Tensor) -> Tensor:
+    """Outcomes of 0 and 1 as bytes, those between as floats."""
+    whole = outcomes.to(torch.uint8)
+    return whole if torch.equal(whole.to(outcomes.dtype), outcomes) else outcomes.float()
 
 
 def _outcomes(spec: VictimSpec, folder: Path) -> Path:

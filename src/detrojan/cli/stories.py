@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from detrojan.errors import BadData, unknown_name
+from detrojan.errors import BadData, MissingExtra, unknown_name
 
 if TYPE_CHECKING:
     from detrojan.data.preprocessing import Preprocessing
@@ -17,7 +18,7 @@ class Story:
 
     `load`, `recipe`, `attack_settings`, `task_settings` and `settings` are keyword settings of the data's reader, the
     training recipe, the attack, the task and the defense. `per_class` are the clean samples of each purification. An
-    input is drawn on the terminal `across` characters wide.
+    input is drawn on the terminal `across` characters wide. `extra` is the extra whose `module` the scores need.
     """
 
     task: str
@@ -38,6 +39,17 @@ class Story:
     settings: Mapping[str, Any] = field(default_factory=dict)
     per_class: tuple[int, ...] = (1, 10, 50)
     across: int = 16
+    module: str = ""
+    extra: str = ""
+
+    def check_extra(self) -> None:
+        """Say what is missing before minutes are spent.
+
+        Raises:
+            MissingExtra: the scores need a module that is not installed.
+        """
+        if self.module and find_spec(self.module) is None:
+            raise MissingExtra(f"{self.module} is not installed: pip install 'detrojan[{self.extra}]'")
 
     def prepared(self) -> "Preprocessing":
         """What stands between the samples and the network."""
@@ -101,6 +113,22 @@ STORIES: dict[str, Story] = {
         settings={"tune": "weights", "weight_learning_rate": 0.02, "steps": 300},
         per_class=(1, 10, 50),
         across=24,
+    ),
+    "detection": Story(
+        task="detection",
+        sentence="A backdoored detector of figures: a chequered patch in the corner of one makes it another kind.",
+        title="figures in scenes",
+        sources=("scenes:labels=boxes,count=1600,size=64",),  # the photographs of voc15 are too few to learn boxes from
+        architecture="detrojan:ssd_small",
+        architecture_settings={"width": 12},
+        attack="baddet_rma",
+        poison_rate=0.3,
+        recipe={"epochs": 12, "batch": 32, "learning_rate": 0.05},
+        settings={"tune": "weights", "weight_learning_rate": 0.05, "steps": 150, "batch": 32},
+        per_class=(1, 10, 50),
+        across=32,
+        module="pycocotools",
+        extra="detection",
     ),
     "video": Story(
         task="video",

@@ -4,16 +4,20 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from xml.etree import ElementTree
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from detrojan.data.samples import Samples
-from detrojan.errors import BadData, BadFile
+from detrojan.data.samples import Samples, padded
+from detrojan.errors import BadArgument, BadData, BadFile
+
+Labels = Literal["tags", "boxes"]
+"""What is told of a picture: which classes are in it, or where."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +37,12 @@ class Annotated:
     boxes: tuple[Box, ...]
 
 
-def tagged(pictures: Sequence[Annotated], *, class_names: Sequence[str], size: int, name: str) -> Samples:
-    """Images as squares of `size` pixels, black beside what is not square, with a row of tags each: what is in them.
+def labelled(
+    pictures: Sequence[Annotated], *, class_names: Sequence[str], size: int, name: str, labels: Labels = "tags"
+) -> Samples:
+    """Images as squares of `size` pixels, black beside what is not square, with a row of tags each, or with boxes.
+
+    Boxes are scaled with their image and rounded to whole pixels, at least one wide and high.
 
     Raises:
         BadFile: a picture is damaged or missing; nothing is read by halves.
@@ -42,29 +50,58 @@ def tagged(pictures: Sequence[Annotated], *, class_names: Sequence[str], size: i
     """
     if not pictures:
         raise BadData(f"{name}: holds no pictures; check its list of images")
-    tags = torch.zeros(len(pictures), len(class_names), dtype=torch.int64)
-    for row, picture in zip(tags, pictures, strict=True):
-        row[[box.label for box in picture.boxes]] = 1
-    pixels = np.stack([letterboxed(picture, size) for picture in pictures])
-    return Samples(inputs=torch.from_numpy(pixels), labels=tags, class_names=tuple(class_names), name=name)
+    squares, scales = zip(*(letterboxed(picture, size) for picture in pictures), strict=True)
+    found = _tags(pictures, len(class_names)) if labels == "tags" else _boxes(pictures, scales, size)
+    return Samples(inputs=torch.from_numpy(np.stack(squares)), labels=found, class_names=tuple(class_names), name=name)
 
 
-def letterboxed(picture: Annotated, size: int) -> NDArray[np.uint8]:
-    """The picture scaled so that its longer side has `size` pixels, in the upper left of a black square, (3, S, S)."""
+def check_labels(name: str, labels: Labels) -> None:
+    """Refuse what a set cannot tell of its pictures."""
+    if labels not in get_args(Labels):
+        raise BadArgument(f"{name}: labels must be tags or boxes, got {labels!r}")
+
+
+def letterboxed(picture: Annotated, size: int) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+    """The picture scaled so that its longer side has `size` pixels, in the upper left of a black square, (3, S, S).
+
+    With it come the factors by which it was scaled across and down.
+    """
     try:
         with picture.open() as found:
             scale = size / max(found.size)
             width, height = (max(1, round(side * scale)) for side in found.size)
+            scales = (width / found.width, height / found.height)
             small = found.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise BadFile(f"{picture.name}: damaged or missing picture ({error}); fetch it again") from error
     square = np.zeros((3, size, size), dtype=np.uint8)
     square[:, :height, :width] = np.asarray(small).transpose(2, 0, 1)
-    return square
+    return square, scales
+
+
+def _tags(pictures: Sequence[Annotated], classes: int) -> Tensor:
+    tags = torch.zeros(len(pictures), classes, dtype=torch.int64)
+    for row, picture in zip(tags, pictures, strict=True):
+        row[[box.label for box in picture.boxes]] = 1
+    return tags
+
+
+def _boxes(pictures: Sequence[Annotated], scales: Sequence[tuple[float, float]], size: int) -> Tensor:
+    """The boxes (N, M, 5) of the scaled pictures."""
+    rows = []
+    for picture, (across, down) in zip(pictures, scales, strict=True):
+        corners = torch.tensor([box.corners for box in picture.boxes], dtype=torch.float64).view(-1, 2, 2)
+        ends = (corners * torch.tensor([across, down])).round().long().clamp(0, size)
+        start = torch.minimum(ends[:, 0], ends[:, 1] - 1).clamp_min(0)
+        classes = torch.tensor([box.label for box in picture.boxes], dtype=torch.int64).view(-1, 1)
+        rows.append(torch.cat([classes, start, torch.maximum(ends[:, 1], start + 1)], 1))
+    return padded(rows)
 
 
 def read_voc(path: Path, *, class_names: Sequence[str], picture: Path, difficult: bool = False) -> Annotated:
     """One XML file of PASCAL VOC; objects that are marked difficult are left out unless asked for.
+
+    The file counts pixels from 1 and names the last one inside; corners here count from 0 and end behind it.
 
     Raises:
         BadFile: the file is missing, is no such annotation, or names a class that the set does not have.
@@ -74,8 +111,10 @@ def read_voc(path: Path, *, class_names: Sequence[str], picture: Path, difficult
         boxes = []
         for thing in tree.iter("object"):
             if difficult or (thing.findtext("difficult") or "0").strip() != "1":
-                corners = tuple(float(_text(thing, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax"))
-                boxes.append(Box(label=_place(_text(thing, "name"), class_names), corners=_corners(corners)))
+                sides = ("xmin", "ymin", "xmax", "ymax")
+                left, top, right, bottom = (float(_text(thing, f"bndbox/{side}")) for side in sides)
+                corners = _corners((max(0.0, left - 1), max(0.0, top - 1), right, bottom))
+                boxes.append(Box(label=_place(_text(thing, "name"), class_names), corners=corners))
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise BadFile(f"{path}: missing or no annotation of PASCAL VOC ({error}); fetch the data set again") from error
     return Annotated(name=str(picture), open=lambda: Image.open(picture), boxes=tuple(boxes))

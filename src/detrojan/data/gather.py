@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from detrojan.data.arrays import IMAGE_CHANNELS, as_inputs
 from detrojan.data.load import load
-from detrojan.data.samples import LabelKind, Samples
+from detrojan.data.samples import LabelKind, Samples, padded
 from detrojan.errors import BadArgument, BadData
 
 LIMIT = 50_000
@@ -37,6 +37,8 @@ def gather(
         clean: Samples; a pair (inputs, labels) of tensors or arrays; a torch Dataset of (x, y); a DataLoader or any
             iterable of such batches or items; a folder, file or data set name that `load` reads.
         labels: what a label is: a class; a row of tags (K,), each 0 or 1; boxes (M, 5); the tokens (T,) of a sentence.
+            Boxes may come as torchvision's targets, too: a dictionary of boxes (n, 4) and labels (n,) from 1 for each
+            image, in lists by batch or one by one.
         limit: how many samples are taken at most, 50,000 by default, so that an endless loader ends. Of a longer
             Dataset evenly spaced items are taken, of Samples and pairs of tensors all.
         name: what messages call them.
@@ -53,6 +55,7 @@ def gather(
     if isinstance(clean, Tensor | np.ndarray):
         raise BadData(f"{name}: labels are missing; give a pair (inputs, labels)")
     if _is_pair(clean):
+        clean = _of_torchvision(clean[0], clean[1], name) if labels == "boxes" else clean
         if AXES[labels] and np.ndim(clean[1]) != AXES[labels] + 1:
             raise BadData(f"{name}: labels must be {MEANT[labels]} a sample, found shape {tuple(np.shape(clean[1]))}")
         inputs = as_inputs(clean[0], name=name) if isinstance(clean[0], np.ndarray) else clean[0]
@@ -164,6 +167,8 @@ def _both(item: Any, name: str) -> tuple[Any, Any]:
 
 
 def _batch(inputs: Any, labels: Any, *, where: str, meant: LabelKind) -> tuple[Tensor, Tensor]:
+    if meant == "boxes":
+        inputs, labels = _of_torchvision(inputs, labels, where)
     inputs = torch.from_numpy(inputs) if isinstance(inputs, np.ndarray) else inputs
     if not isinstance(inputs, Tensor):
         hint = "; give the dataset a transform that ends in ToTensor()" if "Image" in type(inputs).__name__ else ""
@@ -176,6 +181,41 @@ def _batch(inputs: Any, labels: Any, *, where: str, meant: LabelKind) -> tuple[T
     if len(inputs) != len(target):
         raise BadData(f"{where}: has {len(inputs)} inputs but {len(target)} labels; they must be equally many")
     return inputs.detach().cpu(), target
+
+
+def _of_torchvision(inputs: Any, targets: Any, where: str) -> tuple[Any, Any]:
+    """What torchvision's detectors learn from, as stacked images and rows of boxes; all else as it is."""
+    if isinstance(targets, Mapping):
+        return inputs, _rows(targets, where)
+    if isinstance(targets, tuple | list) and targets and all(isinstance(each, Mapping) for each in targets):
+        if isinstance(inputs, tuple | list):
+            shapes = {tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__ for each in inputs}
+            if len(shapes) > 1 or not isinstance(inputs[0], Tensor):
+                found = " and ".join(map(str, sorted(shapes, key=str)))
+                raise BadData(
+                    f"{where}: inputs must be tensors of one size, found {found}; resize them with their boxes"
+                )
+            inputs = torch.stack(list(inputs))
+        return inputs, padded([_rows(each, where) for each in targets])
+    return inputs, targets
+
+
+def _rows(target: Mapping[str, Any], where: str) -> Tensor:
+    """Rows (n, 5) of one image's target, whose classes count from 1."""
+    if "boxes" not in target or "labels" not in target:
+        raise BadData(
+            f"{where}: a target must hold 'boxes' and 'labels', found {', '.join(map(str, target)) or 'none'}"
+        )
+    corners, classes = (torch.as_tensor(target[key]).detach().cpu() for key in ("boxes", "labels"))
+    if classes.ndim != 1 or corners.numel() != 4 * len(classes):
+        shapes = f"{tuple(corners.shape)} and {tuple(classes.shape)}"
+        raise BadData(f"{where}: boxes must be (n, 4) and their labels (n,), found {shapes}")
+    if len(classes) and int(classes.min()) < 1:
+        raise BadData(
+            f"{where}: torchvision counts classes from 1, since 0 is the background, found {int(classes.min())}; count "
+            "from 1, or give rows (class, left, top, right, bottom) with classes from 0"
+        )
+    return torch.cat([classes.long()[:, None] - 1, corners.view(-1, 4).round().long()], 1)
 
 
 def _integers(labels: Any, where: str, meant: LabelKind) -> Tensor:
@@ -206,11 +246,18 @@ def _samples(parts: list[tuple[Any, Any]], name: str, class_names: tuple[str, ..
     joined = torch.cat([inputs for inputs, _ in batches])
     return Samples(
         inputs=joined.float() if joined.dtype == torch.float64 else joined,
-        labels=torch.cat([labels for _, labels in batches]),
+        labels=_joined([labels for _, labels in batches]),
         class_names=class_names,
         name=name,
         sentences=meant == "sentences",
     )
+
+
+def _joined(labels: list[Tensor]) -> Tensor:
+    """All labels in one tensor; of boxes there may be more in one batch than in another."""
+    if labels[0].ndim == 3:
+        return padded([own for batch in labels for own in batch])
+    return torch.cat(labels)
 
 
 def _kind(batch: Tensor) -> str:

@@ -79,8 +79,10 @@ def stack(pictures: list[NDArray[np.uint8]], names: Callable[[int], str]) -> tor
 def resized(samples: Samples, decoder: Decoder) -> Samples:
     """The same samples with uint8 images, or frames of clips, at the decoder's size; unchanged where they have it.
 
+    Boxes are scaled with their images.
+
     Raises:
-        BadData: the inputs are floats, whose range only the user knows.
+        BadData: the inputs are floats, whose range only the user knows; or images with boxes would be cut.
     """
     height, width = samples.inputs.shape[-2:]
     if decoder.size is None or height == width == decoder.size:
@@ -91,7 +93,25 @@ def resized(samples: Samples, decoder: Decoder) -> Samples:
         frames = samples.inputs.transpose(1, 2)
         scaled = _scaled(frames.flatten(0, 1), decoder).unflatten(0, frames.shape[:2])
         return replace(samples, inputs=scaled.transpose(1, 2).contiguous())
+    if samples.label_kind == "boxes":
+        samples = replace(samples, labels=_scaled_boxes(samples, decoder))
     return replace(samples, inputs=_scaled(samples.inputs, decoder))
+
+
+def _scaled_boxes(samples: Samples, decoder: Decoder) -> torch.Tensor:
+    """The boxes (N, M, 5) of images that are scaled to the decoder's size, at least one pixel wide and high."""
+    height, width = samples.inputs.shape[-2:]
+    if height != width and decoder.fit == "crop":
+        raise BadData(
+            f"{samples.name}: images of {width} x {height} pixels would be cut to a square, and their boxes with them; "
+            "give fit='stretch'"
+        )
+    size = int(decoder.size or 0)
+    factors = torch.tensor([size / width, size / height] * 2, dtype=torch.float64)
+    ends = (samples.labels[..., 1:] * factors).round().long().clamp(0, size)
+    start = torch.minimum(ends[..., :2], ends[..., 2:] - 1).clamp_min(0)
+    moved = torch.cat([samples.labels[..., :1], start, torch.maximum(ends[..., 2:], start + 1)], -1)
+    return torch.where(samples.labels[..., :1] >= 0, moved, -1)
 
 
 def _scaled(images: torch.Tensor, decoder: Decoder) -> torch.Tensor:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from detrojan.errors import BadArgument, BadData
 from detrojan.randomness import Seeds
@@ -100,6 +101,12 @@ class Samples:
         """The samples at these positions, in this order; all the class names stay."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         return replace(self, inputs=self.inputs[chosen], labels=self.labels[chosen])
+
+
+def padded(boxes: Sequence[Tensor]) -> Tensor:
+    """The boxes (n, 5) of each image as one tensor (N, M, 5), -1 behind those that have fewer; M is at least 1."""
+    most = max([1, *(len(own) for own in boxes)])
+    return torch.stack([F.pad(own, (0, 0, 0, most - len(own)), value=-1) for own in boxes])
 
 
 def kind_of(inputs: Tensor) -> Kind:

@@ -26,20 +26,30 @@ _MARGIN, _GAP, _LABELS, _LINE = 24, 8, 92, 19
 _TITLE, _TEXT = 17, 13
 
 
-def contact_sheet(clean: Samples, triggered: Tensor, wanted: Tensor, *, title: str, caption: str = "") -> Image.Image:
+def contact_sheet(
+    clean: Samples,
+    triggered: Tensor,
+    wanted: Tensor,
+    *,
+    title: str,
+    caption: str = "",
+    shown: tuple[Tensor, Tensor] | None = None,
+) -> Image.Image:
     """Draw images (N, C, H, W, uint8) in three rows: clean, triggered, and the amplified difference, grey where none.
 
     Args:
-        clean: the images with their labels; under each stands its class.
+        clean: the images with their labels; under each stands its class, or what is in it.
         triggered: the same images with the trigger, uint8.
-        wanted: the labels (N,) that the attacker wants, which stand below the classes.
+        wanted: the labels (N, ...) that the attacker wants, which stand below the classes.
         title: the first line.
         caption: the second line, smaller.
+        shown: pictures of the clean and the triggered images that are drawn in their place, such as with boxes.
     """
     factor = amplification(clean.inputs, triggered)
+    before, after = shown or (clean.inputs, triggered)
     rows = (
-        _Row(images=clean.inputs, label="clean"),
-        _Row(images=triggered, label="triggered"),
+        _Row(images=before, label="clean"),
+        _Row(images=after, label="triggered"),
         _Row(
             images=_difference(clean.inputs, triggered, factor),
             label="difference",
@@ -61,7 +71,7 @@ def contact_sheet(clean: Samples, triggered: Tensor, wanted: Tensor, *, title: s
             pen.rectangle((left - 1, top - 1, left + grid.width, top + grid.height), outline=_FRAME)
             sheet.paste(_picture(row.images[index], (grid.width, grid.height)), (left, top))
         below = (left + grid.width / 2, top + grid.height + 0.25 * _LINE)
-        names = (class_name(clean, int(clean.labels[index])), f"→ {class_name(clean, int(wanted[index]))}")
+        names = (_named(clean, clean.labels[index]), f"→ {_named(clean, wanted[index])}")
         for line, (name, colour) in enumerate(zip(names, (_INK, _ACCENT), strict=True)):
             place = (below[0], below[1] + line * _LINE)
             pen.text(place, _fitted(name, grid.width), colour, _font(_TEXT), anchor="ma")
@@ -78,6 +88,13 @@ def amplification(clean: Tensor, triggered: Tensor) -> int:
 def class_name(samples: Samples, label: int) -> str:
     """The class's name; of several that a comma parts, the first."""
     return samples.class_names[label].split(",")[0] if label < len(samples.class_names) else f"class {label}"
+
+
+def _named(samples: Samples, label: Tensor) -> str:
+    """The class, or the classes of the boxes (M, 5)."""
+    if label.ndim == 0:
+        return class_name(samples, int(label))
+    return ", ".join(class_name(samples, int(each)) for each in label[label[:, 0] >= 0][:, 0]) or "nothing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

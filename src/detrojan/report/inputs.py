@@ -1,12 +1,18 @@
-"""What inputs look like on a page: images as they are, a clip's frames in a row, a cloud of points in perspective."""
+"""What inputs look like on a page: images as they are, a clip's frames in a row, a cloud of points in perspective.
 
-from collections.abc import Sequence
+Where boxes are known they are drawn, with the names of their classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass
-from math import cos, radians, sin
+from math import ceil, cos, radians, sin
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,6 +28,8 @@ TURNED, RAISED = radians(35), radians(20)
 """Where a cloud is seen from: to the side of its first axis, and above its second."""
 NEAR, FAR = (28, 60, 110), (190, 203, 222)
 PAPER = (247, 247, 245)
+MOST_BOXED, BOXED = 6, 200
+"""Images with boxes in a strip, and the side in pixels to which they are enlarged by a whole number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +41,46 @@ class Strip:
     films: bool = False
 
 
-def strips(clean: Samples, triggered: Tensor | None) -> list[Strip]:
-    """One clean sample a class, and the first triggered ones (N, ...); none of inputs that nobody can look at."""
+def strips(clean: Samples, triggered: Tensor | None, answered: Mapping[str, Samples] | None = None) -> list[Strip]:
+    """One clean sample a class, and the first triggered ones (N, ...); none of inputs that nobody can look at.
+
+    `answered` are further strips by their heading: inputs with what a network says of them as their labels.
+    """
     found = []
-    if _can_be_seen(clean.inputs):
+    if clean.label_kind == "boxes" and _can_be_seen(clean.inputs):
+        groups = clean.groups
+        first = [int((groups == group).nonzero()[0]) for group in groups.unique().tolist()[:MOST_BOXED]]
+        found.append(_boxed("Clean", clean.subset(first)))
+    elif _can_be_seen(clean.inputs):
         most, groups = MOST_CLIPS if clean.kind == "clips" else MOST, clean.groups
         first = [int((groups == group).nonzero()[0]) for group in groups.unique().tolist()[:most]]
         captions = [title(clean, place) for place in first]
         found.append(_strip("Clean", clean.inputs[first], captions))
     if triggered is not None and _can_be_seen(triggered):
         found.append(_strip("With the trigger", triggered[: MOST_CLIPS if triggered.ndim == 5 else MOST], ()))
+    for heading, samples in (answered or {}).items():
+        found.append(_boxed(heading, samples.subset(range(min(MOST_BOXED, len(samples))))))
     return found
+
+
+def with_boxes(image: Tensor, boxes: Tensor, names: Sequence[str] = (), *, scale: int = 1) -> Tensor:
+    """An image (C, H, W) of bytes or of floats in [0, 1], enlarged by a whole number, with its boxes (M, 5): bytes.
+
+    Each class has a colour of its own; the names of the classes stand in the boxes where they are given.
+    """
+    pixels = image if image.dtype == torch.uint8 else (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    sheet = Image.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
+    sheet = sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
+    pen = ImageDraw.Draw(sheet)
+    for label, *corners in boxes[boxes[:, 0] >= 0].tolist():
+        left, top, right, bottom = (scale * corner for corner in corners)
+        colour = tuple(round(255 * part) for part in hsv_to_rgb(label * 0.381966 % 1, 0.75, 1.0))
+        pen.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=max(1, scale // 2))
+        if names:
+            place = (left + scale, max(0, min(top + scale, sheet.height - 14)))
+            pen.rectangle(pen.textbbox(place, names[label], font=_letters(), anchor="la"), fill=(20, 20, 20))
+            pen.text(place, names[label], fill=colour, font=_letters(), anchor="la")
+    return torch.from_numpy(np.array(sheet)).permute(2, 0, 1)
 
 
 def class_name(samples: Samples, label: int) -> str:
@@ -93,6 +130,22 @@ def view(cloud: Tensor) -> Tensor:
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     small = sheet.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1)
+
+
+def _boxed(heading: str, samples: Samples) -> Strip:
+    scale = max(1, ceil(BOXED / max(samples.inputs.shape[-2:])))
+    names = [class_name(samples, label) for label in range(samples.num_classes)]
+    limit = (scale * samples.inputs.shape[-1], scale * samples.inputs.shape[-2])
+    pictures = [
+        (figures.picture(with_boxes(image, boxes, names, scale=scale), limit=limit), title(samples, place))
+        for place, (image, boxes) in enumerate(zip(samples.inputs, samples.labels, strict=True))
+    ]
+    return Strip(heading=heading, pictures=pictures, films=True)
+
+
+def _letters() -> ImageFont.FreeTypeFont:
+    """The letters that come with matplotlib, so that a page looks the same everywhere."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 11)
 
 
 def _strip(heading: str, inputs: Tensor, captions: Sequence[str]) -> Strip:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detrojan.data.samples import Samples
 from detrojan.evaluation.protocol import Scores, der
 from detrojan.intervals import Estimate
 from detrojan.purification import Result
@@ -18,7 +19,7 @@ from detrojan.weight_files import check_target
 from detrojan.whole_files import write_text
 
 LISTED = 8
-MEANINGS = {"ACC": "clean accuracy", "mAP": "mean average precision of the tags"}
+MEANINGS = {"ACC": "clean accuracy", "mAP": "mean average precision"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ def write(
     before: Scores | None = None,
     after: Scores | None = None,
     triggered_examples: Tensor | None = None,
+    answered: Mapping[str, Samples] | None = None,
     hashes: Mapping[str, str] | None = None,
     command: str = "",
     rows: Sequence[Run] = (),
@@ -86,6 +88,8 @@ def write(
         before: scores of the victim on a test set, with or without a known trigger.
         after: scores of the returned model on the same test set.
         triggered_examples: inputs (N, ...) that carry the trigger; the first ones are shown.
+        answered: images with the boxes that a network finds in them as their labels, by a heading; the first ones are
+            shown.
         hashes: SHA-256 by what it is of, such as `{"input": ..., "output": ...}`.
         command: the command line that makes this page again.
         rows: several purifications to show in one table.
@@ -101,6 +105,7 @@ def write(
         before=before,
         after=after,
         triggered_examples=triggered_examples,
+        answered=answered,
         hashes=hashes,
         command=command,
         rows=rows,
@@ -115,6 +120,7 @@ def render(
     before: Scores | None = None,
     after: Scores | None = None,
     triggered_examples: Tensor | None = None,
+    answered: Mapping[str, Samples] | None = None,
     hashes: Mapping[str, str] | None = None,
     command: str = "",
     rows: Sequence[Run] = (),
@@ -136,7 +142,7 @@ def render(
             bands=figures.BANDS,
             loss=both_widths(figures.loss, losses) if losses else None,
             classes=_classes(result, before, after),
-            strips=inputs.strips(result.clean, triggered_examples),
+            strips=inputs.strips(result.clean, triggered_examples, answered),
             hashes=hashes or {},
             command=command,
             versions=versions(),

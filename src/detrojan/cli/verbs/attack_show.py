@@ -81,7 +81,15 @@ def run(
         shown, triggered = replace(shown, inputs=shown.inputs[:, :, middle]), triggered[:, :, middle]
     seen = visibility(shown.inputs, triggered)
     title = " ".join((name or str(victim), *aim.attack_arg))
-    contact_sheet(shown, triggered, wanted, title=f"{title} on {shown.name}", caption=_caption(seen)).save(out)
+    sheet = contact_sheet(
+        shown,
+        triggered,
+        wanted,
+        title=f"{title} on {shown.name}",
+        caption=_caption(seen),
+        shown=_with_boxes(shown, triggered, wanted) if shown.label_kind == "boxes" else None,
+    )
+    sheet.save(out)
     rows = [(words, *_figures(getattr(seen, norm), share=norm == "changed")) for norm, words in NORMS.items()]
     screen.table(f"{title}, {len(shown)} images, values of 0 to 255", ("", "mean", "least", "most"), rows)
     screen.say(f"Wrote {out}")
@@ -104,16 +112,27 @@ def run(
 def _chosen(found: "Samples", backdoor: "Backdoor", count: int, seed: int) -> "tuple[Samples, Tensor]":
     """Some of the samples that the attack changes the label of, by class, and the labels that it wants."""
     from detrojan.data.samples import sample
-    from detrojan.poisoning import check
+    from detrojan.poisoning import attacked, check
 
     check(found, backdoor)
     wanted = backdoor.labels(found.labels, found.num_classes)
-    scored = (wanted != found.labels).nonzero().flatten()
+    scored = attacked(found, backdoor)
     if not len(scored):
         raise BadData(f"{found.name}: the attack changes the label of none; choose another target, or other sources")
     places = sample(replace(found, inputs=scored, labels=found.labels[scored]), count=count, seed=seed)[0].inputs
-    places = places[found.labels[places].argsort(stable=True)]
+    places = places[found.subset(places).groups.argsort(stable=True)]
     return found.subset(places), wanted[places]
+
+
+def _with_boxes(shown: "Samples", triggered: "Tensor", wanted: "Tensor") -> "tuple[Tensor, Tensor]":
+    """The images with their boxes, and those with the trigger with the boxes that the attacker wants."""
+    import torch
+
+    from detrojan.report.inputs import with_boxes
+
+    pairs = ((shown.inputs, shown.labels), (triggered, wanted))
+    before, after = (torch.stack(list(map(with_boxes, images, boxes))) for images, boxes in pairs)
+    return before, after
 
 
 def _forged(screen: Screen, backdoor: "Backdoor", data: str, images: Images, running: Running) -> "Backdoor":

@@ -58,9 +58,9 @@ def run(
     """Make a backdoored network and purify it with few clean samples a class, in a minute or a few.
 
     Args:
-        task: What the network does: image, multilabel, video or pointcloud. Clips and point clouds are those of a known
-            data set, where one lies below DETROJAN_DATA, else drawn by the program, as are the scenes of multilabel;
-            digits come with scikit-learn.
+        task: What the network does: image, multilabel, detection, video or pointcloud. Clips and point clouds are those
+            of a known data set, where one lies below DETROJAN_DATA, else drawn by the program, as are the scenes of
+            multilabel and detection; digits come with scikit-learn.
         out: The folder for the report page and the models.
         seed: The same seed gives the same result on one machine.
         force: Overwrite what an earlier demo left there.
@@ -68,6 +68,7 @@ def run(
     """
     screen = Screen(as_json=json)
     told = story(task)
+    told.check_extra()
     files = {name: out / name for name in ("victim.safetensors", "victim.json", "purified.safetensors", "report.html")}
     if out.is_dir():
         outputs.check(*files.values(), force=force)
@@ -214,13 +215,15 @@ def _attacked(victim: _Victim) -> "list[int]":
 
 
 def _said(told: Story, model: "nn.Module", samples: "Samples") -> "Tensor":
-    """The labels (N,), or tags (N, K), that a network gives."""
+    """The labels (N,), tags (N, K) or boxes (N, M, 5) that a network gives."""
     import torch
 
     from detrojan.tasks import TASKS
 
+    task = TASKS.build(told.task)
     with torch.no_grad():
-        labels: Tensor = TASKS.build(told.task).predict(model.eval()(told.prepared()(samples.inputs)))
+        read = task.read(lambda network, inputs: network(inputs), model.eval(), told.prepared()(samples.inputs))
+        labels: Tensor = task.predict(read)
     return labels
 
 
@@ -245,7 +248,8 @@ def _write(
         title=f"Detrojan demo: {told.title}",
         before=victim.scores,
         after=last.scores,
-        triggered_examples=victim.triggered.samples.inputs,
+        triggered_examples=victim.triggered.samples.inputs if victim.test.label_kind != "boxes" else None,
+        answered=_answered(told, victim, last.result) if victim.test.label_kind == "boxes" else None,
         hashes={"input": sha256_of(files["victim.safetensors"]), "output": purified},
         command=f"detrojan demo --task {told.task} --seed {seed}",
         rows=[
@@ -253,6 +257,20 @@ def _write(
             for each in attempts
         ],
     )
+
+
+def _answered(told: Story, victim: _Victim, purified: "Result") -> "dict[str, Samples]":
+    """The first test images as they are, and what both networks find in them under the trigger, by heading."""
+    first = list(range(min(6, len(victim.triggered.samples))))
+    changed = victim.triggered.samples.subset(first)
+    clean = victim.test.subset([_attacked(victim)[place] for place in first])
+    return {
+        "Test images with their true boxes": clean,
+        "With the trigger: what the victim finds": replace(changed, labels=_said(told, victim.made.model, changed)),
+        "With the trigger: what the purified network finds": replace(
+            changed, labels=_said(told, purified.model, changed)
+        ),
+    }
 
 
 def _next(screen: Screen, files: dict[str, Path], data: str) -> None:

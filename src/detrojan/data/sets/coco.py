@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from detrojan.data.annotations import read_coco, tagged
+from detrojan.data.annotations import Labels, check_labels, labelled, read_coco
 from detrojan.data.official import Official
 from detrojan.data.samples import Samples
 from detrojan.data.splits import Split
@@ -19,14 +19,16 @@ PARTS: dict[Split, str] = {"train": "train2017", "test": "val2017"}
 class Coco:
     """`annotations/instances_<part>.json` and the folder `<part>`, below the root or its `coco`.
 
-    Each photograph stands in a square of `size` pixels with a row of tags. `most` ends the set after so many
-    photographs, in the order of the file; 0 takes all.
+    Each photograph stands in a square of `size` pixels with a row of tags, or with `labels=boxes` its boxes. `most`
+    ends the set after so many photographs, in the order of the file; 0 takes all.
     """
 
     size: int = 224
     most: int = 0
+    labels: Labels = "tags"
 
     def __post_init__(self) -> None:
+        check_labels("coco", self.labels)
         if not isinstance(self.size, int) or self.size < 8 or self.most < 0:
             raise BadArgument(f"coco: size must be at least 8 pixels and most at least 0, got {self.size}, {self.most}")
 
@@ -53,7 +55,9 @@ class Coco:
         except (OSError, UnicodeDecodeError) as error:
             raise BadFile(f"{path}: damaged COCO annotations ({error}); fetch the data set again") from error
         pictures, names = read_coco(text, name=str(path), opener=opener)
-        return tagged(pictures[: self.most or None], class_names=names, size=self.size, name=f"coco {split}")
+        return labelled(
+            pictures[: self.most or None], class_names=names, size=self.size, name=f"coco {split}", labels=self.labels
+        )
 
 
 METHOD = Coco

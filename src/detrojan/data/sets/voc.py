@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from detrojan.data.annotations import read_voc, tagged
+from detrojan.data.annotations import Labels, check_labels, labelled, read_voc
 from detrojan.data.official import Official
 from detrojan.data.samples import Samples
 from detrojan.data.splits import Split
@@ -24,14 +24,18 @@ LISTS: dict[Split, dict[int, str]] = {
 class Voc:
     """The tree `VOCdevkit/VOC<year>`, each photograph in a square of `size` pixels with a row of 20 tags.
 
+    With `labels=boxes` it has a box around each object instead.
+
     Objects that are marked difficult are left out unless `difficult`.
     """
 
     year: int = 2007
     size: int = 224
     difficult: bool = False
+    labels: Labels = "tags"
 
     def __post_init__(self) -> None:
+        check_labels("voc", self.labels)
         if self.year not in (2007, 2012):
             raise BadArgument(f"voc: year must be 2007 or 2012, got {self.year}")
         if not isinstance(self.size, int) or self.size < 8:
@@ -62,7 +66,9 @@ class Voc:
             )
             for name in names
         ]
-        return tagged(pictures, class_names=CLASS_NAMES, size=self.size, name=f"voc {self.year} {split}")
+        return labelled(
+            pictures, class_names=CLASS_NAMES, size=self.size, name=f"voc {self.year} {split}", labels=self.labels
+        )
 
 
 METHOD = Voc

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from detrojan.data.annotations import read_coco, tagged
+from detrojan.data.annotations import Labels, check_labels, labelled, read_coco
 from detrojan.data.official import Official
 from detrojan.data.samples import Samples
 from detrojan.data.splits import Split
@@ -19,11 +19,16 @@ PACK = "voc15_multilabel.zip"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voc15:
-    """The pack, each photograph in a square of `size` pixels with a row of 15 tags; some have none of them."""
+    """The pack, each photograph in a square of `size` pixels with a row of 15 tags; some have none of them.
+
+    With `labels=boxes` it has its boxes instead.
+    """
 
     size: int = 112
+    labels: Labels = "tags"
 
     def __post_init__(self) -> None:
+        check_labels("voc15", self.labels)
         if not isinstance(self.size, int) or self.size < 8:
             raise BadArgument(f"voc15: size must be at least 8 pixels, got {self.size}")
 
@@ -49,7 +54,7 @@ class Voc15:
             return lambda: Image.open(io.BytesIO(encoded))
 
         pictures, names = read_coco(text, name=str(path), opener=opener)
-        return tagged(pictures, class_names=names, size=self.size, name=f"voc15 {split}")
+        return labelled(pictures, class_names=names, size=self.size, name=f"voc15 {split}", labels=self.labels)
 
 
 METHOD = Voc15
