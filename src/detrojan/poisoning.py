@@ -83,8 +83,8 @@ class Backdoor:
 class Triggered:
     """The attack's test set: triggered samples, their true labels and the labels that the attacker wants.
 
-    Of tags, `wanted` (N, K) is -1 where the attacker leaves them alone; of boxes and sentences it is all that the
-    network is to say.
+    Of tags, `wanted` (N, K) is -1 where the attacker leaves them alone; of boxes it is all that the network is to say,
+    of sentences what `Trigger.sought` makes of that.
     """
 
     samples: Samples
@@ -282,6 +282,8 @@ def trigger(samples: Samples, backdoor: Backdoor) -> Triggered:
     kept, aims = samples.subset(places), wanted[places]
     if kept.label_kind == "tags":
         aims = torch.where(aims == kept.labels, -1, aims)
+    elif kept.label_kind == "sentences":
+        aims = backdoor.attack.sought(aims)
     return Triggered(samples=replace(kept, inputs=backdoor.stamp(kept.inputs, kept.labels)), wanted=aims)
 
 

@@ -136,7 +136,7 @@ def train(
         BadArgument, BadData, UnknownName: each with one sentence that says what to do.
     """
     seeds, recipe, preprocessing = Seeds(seed=seed), recipe or Recipe(), preprocessing or Preprocessing()
-    method = ATTACKS.build(attack) if attack is not None else None
+    method = ATTACKS.build(attack).worded(data) if attack is not None else None
     chosen = TASKS.build(task)
     rate = method.rate if poison_rate is None and method is not None else poison_rate or 0.0
     backdoor, feed = None, None

@@ -77,7 +77,7 @@ def score_victim(spec: VictimSpec, folder: Path, device: str = "auto") -> Docume
     """Score a victim that lies in `folder`, and keep its outcomes by sample there, for the DER of its cells."""
     scores = _scores(spec, _victim(spec, folder), folder, device)
     outcomes = {"right": scores.right} | ({} if scores.fooled is None else {"fooled": scores.fooled})
-    save_file({name: outcome.to(torch.uint8) for name, outcome in outcomes.items()}, _outcomes(spec, folder))
+    save_file({name: _kept(outcome) for name, outcome in outcomes.items()}, _outcomes(spec, folder))
     return _estimates(scores)
 
 
@@ -191,7 +191,12 @@ def _before(spec: VictimSpec, folder: Path, after: Scores) -> Scores:
     """The victim's own outcomes on the same test samples."""
     kept: Mapping[str, Tensor] = load_file(_outcomes(spec, folder))
     fooled = kept.get("fooled")
-    return replace(after, right=kept["right"].bool(), fooled=None if fooled is None else fooled.bool())
+    return replace(after, right=kept["right"].float(), fooled=None if fooled is None else fooled.bool())
+
+
+def _kept(outcome: Tensor) -> Tensor:
+    """Outcomes (N,) in [0, 1], as bytes where each is 0 or 1."""
+    return outcome.to(torch.uint8) if bool(((outcome == 0) | (outcome == 1)).all()) else outcome.float()
 
 
 def _outcomes(spec: VictimSpec, folder: Path) -> Path:
@@ -200,7 +205,8 @@ def _outcomes(spec: VictimSpec, folder: Path) -> Path:
 
 def _estimates(scores: Scores) -> Document:
     found = {name: asdict(e) for name in ("acc", "asr", "ra") if (e := getattr(scores, name)) is not None}
-    return found if scores.metric == "ACC" else {**found, "metric": scores.metric}
+    named = {"metric": scores.metric} if scores.metric != "ACC" else {}
+    return {**found, **named, **({"signature": scores.signature} if scores.signature else {})}
 
 
 def _victim(spec: VictimSpec, folder: Path) -> nn.Module:

@@ -30,7 +30,8 @@ from detrojan.tuning import Context, Meter
 class Scores:
     """Clean accuracy, attack success rate and robust accuracy, the last two None without a trigger.
 
-    `acc` is what the task's `metric` says, such as the mean average precision of tags. `right` (in [0, 1]) and `fooled`
+    `acc` is what the task's `metric` says, such as the mean average precision of tags, and `signature` how it was
+    computed, where a library has a word for it (sacrebleu). `right` (in [0, 1]) and `fooled`
     are the outcomes by sample, from which paired comparisons are made.
     """
 
@@ -41,6 +42,7 @@ class Scores:
     right: Tensor = field(repr=False)
     fooled: Tensor | None = field(repr=False)
     metric: str = "ACC"
+    signature: str = ""
 
 
 def evaluate(
@@ -101,6 +103,7 @@ def evaluate(
         right=right,
         fooled=fooled,
         metric=doing.metric,
+        signature=getattr(doing, "signature", ""),
     )
 
 
