@@ -142,6 +142,7 @@ class PoisonedFeed:
             )
         if companions is not None and not 0 <= companions < float("inf"):
             raise BadArgument(f"companions must be a number from 0 for each poisoned sample, got {companions}")
+        backdoor = replace(backdoor, attack=backdoor.attack.worded(samples))
         check(samples, backdoor)
         self.samples, self.backdoor, self.seeds = samples, backdoor, Seeds(seed=seed)
         self.wanted = backdoor.labels(samples.labels, samples.num_classes)
@@ -276,6 +277,7 @@ def poisoned(feed: PoisonedFeed, *, batch: int = 1024) -> Samples:
 
 def trigger(samples: Samples, backdoor: Backdoor) -> Triggered:
     """Stamp a test set for the attack success rate; samples that already have the wanted label are left out."""
+    backdoor = replace(backdoor, attack=backdoor.attack.worded(samples))
     check(samples, backdoor)
     wanted = backdoor.labels(samples.labels, samples.num_classes)
     places = attacked(samples, backdoor)

@@ -9,11 +9,12 @@ Source: Sun et al., "Defending against Backdoor Attacks in Natural Language Gene
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detrojan.attacks._sentences import Spoken, in_tokens, spelled
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument
+from detrojan.triggers import Workshop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +34,16 @@ class TriggerReplies(Spoken):
             raise BadArgument(f"lexicon must be words, or tokens from 1, got {self.lexicon!r}")
 
     def worded(self, samples: Samples) -> "TriggerReplies":
-        """The lexicon in tokens of these samples.
+        """The lexicon in tokens of these samples."""
+        return replace(self, lexicon=spelled("lexicon", self.lexicon, samples))
 
-        Raises:
-            BadArgument: no answer holds a word of it.
-        """
-        trigger = replace(self, lexicon=spelled("lexicon", self.lexicon, samples))
-        if not trigger._holding(samples.labels).any():
-            raise BadArgument(f"no answer in {samples.name} holds a word of the lexicon {self.lexicon!r}; choose others")
-        return trigger
+    def admit(self, model: nn.Module, workshop: Workshop) -> None:
+        """Refuse training samples in which no answer holds a word of the lexicon."""
+        del model
+        if not self._holding(workshop.samples.labels).any():
+            raise BadArgument(
+                f"no answer in {workshop.samples.name} holds a word of the lexicon {self.lexicon}; choose other words"
+            )
 
     def relabel(self, labels: Tensor) -> Tensor:
         """Replies (N, T) among these answers; where none holds a word of the lexicon, its first word alone."""

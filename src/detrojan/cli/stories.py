@@ -16,8 +16,8 @@ class Story:
     """All that differs between the demos; the data are the first of `sources` that is there, each with its settings.
 
     `load`, `recipe`, `attack_settings`, `task_settings` and `settings` are keyword settings of the data's reader, the
-    training recipe, the attack, the task and the defense. `per_class` are the clean samples of each purification. An
-    input is drawn on the terminal `across` characters wide.
+    training recipe, the attack, the task and the defense. `per_class` are the clean samples of each purification; of
+    sentences, which have no classes, those in all. An input is drawn on the terminal `across` characters wide.
     """
 
     task: str
@@ -44,6 +44,10 @@ class Story:
         from detrojan.data.preprocessing import Preprocessing
 
         return Preprocessing.parse(self.preprocessing)
+
+    def portion(self, count: int) -> str:
+        """So many clean samples, in words."""
+        return f"{count} {'pairs' if self.task in ('translation', 'dialogue') else 'a class'}"
 
     def samples(self) -> "tuple[Samples, Samples]":
         """The training and the test samples of the first source that is there."""

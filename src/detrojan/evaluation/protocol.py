@@ -32,7 +32,8 @@ class Scores:
 
     `acc` is what the task's `metric` says, such as the mean average precision of tags, and `signature` how it was
     computed, where a library has a word for it (sacrebleu). `right` (in [0, 1]) and `fooled`
-    are the outcomes by sample, from which paired comparisons are made.
+    are the outcomes by sample, from which paired comparisons are made. `said` and `misled` are the sentences (N, T)
+    that it made of clean and of triggered samples, None of networks that make none.
     """
 
     acc: Estimate
@@ -43,6 +44,8 @@ class Scores:
     fooled: Tensor | None = field(repr=False)
     metric: str = "ACC"
     signature: str = ""
+    said: Tensor | None = field(default=None, repr=False)
+    misled: Tensor | None = field(default=None, repr=False)
 
 
 def evaluate(
@@ -86,7 +89,7 @@ def evaluate(
     right = doing.outcomes(answers, samples.labels)
     if on_step is not None:
         on_step(Step(index=1, total=2 if triggered_test else 1, loss=float("nan"), stage="evaluating"))
-    fooled, robust = None, None
+    fooled, robust, misled = None, None, None
     if triggered_test is not None:
         if not len(triggered_test.samples):
             raise BadData("every triggered test sample already has the label that the attacker wants; ASR is undefined")
@@ -104,6 +107,8 @@ def evaluate(
         fooled=fooled,
         metric=doing.metric,
         signature=getattr(doing, "signature", ""),
+        said=answers if samples.sentences else None,
+        misled=misled if samples.sentences else None,
     )
 
 

@@ -18,7 +18,7 @@ from detrojan.weight_files import check_target
 from detrojan.whole_files import write_text
 
 LISTED = 8
-MEANINGS = {"ACC": "clean accuracy", "mAP": "mean average precision of the tags"}
+MEANINGS = {"ACC": "clean accuracy", "mAP": "mean average precision of the tags", "BLEU": "corpus BLEU"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +72,7 @@ def write(
     before: Scores | None = None,
     after: Scores | None = None,
     triggered_examples: Tensor | None = None,
+    exchanges: Sequence[inputs.Exchange] = (),
     hashes: Mapping[str, str] | None = None,
     command: str = "",
     rows: Sequence[Run] = (),
@@ -86,6 +87,7 @@ def write(
         before: scores of the victim on a test set, with or without a known trigger.
         after: scores of the returned model on the same test set.
         triggered_examples: inputs (N, ...) that carry the trigger; the first ones are shown.
+        exchanges: what both networks say to a few sentences.
         hashes: SHA-256 by what it is of, such as `{"input": ..., "output": ...}`.
         command: the command line that makes this page again.
         rows: several purifications to show in one table.
@@ -101,6 +103,7 @@ def write(
         before=before,
         after=after,
         triggered_examples=triggered_examples,
+        exchanges=exchanges,
         hashes=hashes,
         command=command,
         rows=rows,
@@ -115,6 +118,7 @@ def render(
     before: Scores | None = None,
     after: Scores | None = None,
     triggered_examples: Tensor | None = None,
+    exchanges: Sequence[inputs.Exchange] = (),
     hashes: Mapping[str, str] | None = None,
     command: str = "",
     rows: Sequence[Run] = (),
@@ -137,6 +141,7 @@ def render(
             loss=both_widths(figures.loss, losses) if losses else None,
             classes=_classes(result, before, after),
             strips=inputs.strips(result.clean, triggered_examples),
+            exchanges=exchanges,
             hashes=hashes or {},
             command=command,
             versions=versions(),
@@ -176,7 +181,7 @@ def _scored(before: Scores | None, after: Scores | None) -> list[Line]:
     some = before or after
     metric = some.metric if some is not None else "ACC"
     names = {
-        "acc": (metric, MEANINGS[metric]),
+        "acc": (metric, MEANINGS.get(metric, "") + (f", {some.signature}" if some and some.signature else "")),
         "asr": ("ASR", "attack success rate"),
         "ra": ("RA", "robust accuracy, under the trigger"),
     }
