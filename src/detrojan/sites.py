@@ -140,14 +140,16 @@ def channel_site(name: str, module: nn.Module) -> Site | str:
 
 def heads_site(name: str, module: nn.Module) -> Site | str:
     """Describe the heads of an attention: a factor on each is one on what the layer that joins them takes in from it."""
-    heads = next((found for each in HEADS if isinstance(found := getattr(module, each, None), int)), 0)
     joining: Any = next((found for each in JOINING if (found := getattr(module, each, None)) is not None), None)
-    if heads < 1 or joining is None or not (is_conv1d(joining) or isinstance(joining, nn.Linear)):
+    if not (is_conv1d(joining) or isinstance(joining, nn.Linear)) or not isinstance(joining.weight, Tensor):
         return "is no attention with heads and a linear layer that joins them"
     axis = 0 if is_conv1d(joining) else 1
-    if not isinstance(joining.weight, Tensor) or joining.weight.ndim != 2 or joining.weight.shape[axis] % heads:
-        return "joins its heads by a layer in which they have no equal parts"
-    rows = Rows(stored="weight", axis=axis, each=joining.weight.shape[axis] // heads)
+    width, wide = joining.weight.shape[axis], getattr(module, "head_dim", None)
+    counted = (found for each in HEADS if isinstance(found := getattr(module, each, None), int))
+    heads = next(counted, width // wide if isinstance(wide, int) and wide else 0)
+    if heads < 1 or width % heads:
+        return "is no attention with heads of equal widths"
+    rows = Rows(stored="weight", axis=axis, each=width // heads)
     site = _site(joining, ((f"{name}.heads" if name else "heads", heads),), {"weight": rows})
     if isinstance(site, Site) and site.tensors["weight"].stored != "weight":
         return "joins its heads by a layer with a reparametrised weight; remove the reparametrisation first"

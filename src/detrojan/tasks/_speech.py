@@ -47,14 +47,14 @@ def foretold_mixed(network: nn.Module, weight: float, own: Tensor, other: Tensor
 
     def blend(embedding: nn.Module, given: tuple[Any, ...], _: Tensor) -> Tensor | None:
         for place, looked_up in enumerate(shown.tokens):
-            if given and given[0].shape == looked_up.shape and torch.equal(given[0], looked_up):
+            if given and isinstance(given[0], Tensor) and torch.equal(given[0], looked_up):
                 ours, partners = (
                     embedding.forward(each.tokens[place]) * each.there[place][..., None] for each in (mine, theirs)
                 )
                 return torch.lerp(partners, ours, weight)
         return None  # of positions, or of the kinds of tokens
 
-    hooks = [m.register_forward_hook(blend) for m in network.modules() if isinstance(m, nn.Embedding)]
+    hooks = [module.register_forward_hook(blend) for module in network.modules() if _is_table_of_words(module)]
     try:
         return _settled(_run(network, shown, both.shape[2]), both[:, 1])
     finally:
@@ -84,7 +84,8 @@ def _run(network: nn.Module, shown: _Shown, length: int) -> Tensor:
 def _settled(scores: Tensor, answer: Tensor) -> Tensor:
     sure = scores.new_full((scores.shape[-1],), -SURE)
     sure[PAD] = SURE
-    return torch.where((answer != PAD)[..., None], scores, sure)
+    behind = answer == PAD
+    return torch.where(behind[..., None], sure, scores) if behind.any() else scores
 
 
 def _shown(network: nn.Module, source: Tensor, answer: Tensor) -> _Shown:
@@ -125,6 +126,11 @@ def _form(network: nn.Module) -> tuple[Form, Any]:
         if {"source", "answer"} <= set(taken):
             return "own", module
     return "own", network
+
+
+def _is_table_of_words(module: nn.Module) -> bool:
+    """Not one of positions, which may be asked for by the words, too (Bart's)."""
+    return isinstance(module, nn.Embedding) and "Position" not in type(module).__name__
 
 
 def _padding(module: Any) -> int:
