@@ -57,8 +57,8 @@ class Masks(nn.Module):
         model: the victim, any module.
         placement: `norm` (weights of norms), `neuron` (weights and biases of norms), `channel` (output units of
             convolutions, linear, attention and recurrent layers, biases included), `auto` (`norm` where there are norms
-            of the batch, group or instance kind, else `channel`), `heads` (of attentions), or a predicate (name, module)
-            that picks layers: norms get `neuron` masks, others `channel` masks.
+            of the batch, group or instance kind, else `channel`), `heads` (of attentions), or a predicate (name,
+            module) that picks layers: norms get `neuron` masks, others `channel` masks.
         statistics: `batch`: in train mode batch norms use, and update, batch statistics; `frozen`: they never do.
         dropout: False keeps dropout layers (and stochastic depth) off in train mode.
         where: a further filter (name, module) on the layers that the placement chose.

@@ -139,7 +139,7 @@ def channel_site(name: str, module: nn.Module) -> Site | str:
 
 
 def heads_site(name: str, module: nn.Module) -> Site | str:
-    """Describe the heads of an attention: a factor on each is one on what the layer that joins them takes in from it."""
+    """Describe the heads of an attention: a factor on each scales what the layer that joins them takes in from it."""
     joining: Any = next((found for each in JOINING if (found := getattr(module, each, None)) is not None), None)
     if not (is_conv1d(joining) or isinstance(joining, nn.Linear)) or not isinstance(joining.weight, Tensor):
         return "is no attention with heads and a linear layer that joins them"

@@ -152,7 +152,11 @@ def test_drawn_pairs_are_the_same_each_time(name, tmp_path):
 
 @pytest.mark.parametrize(
     ("source", "train", "test"),
-    [("multi30k:length=40", 28900, 990), ("dailydialog:length=60", 10500, 2400), ("dailydialogpp:length=60", 29000, 1100)],
+    [
+        ("multi30k:length=40", 28900, 990),
+        ("dailydialog:length=60", 10500, 2400),
+        ("dailydialogpp:length=60", 29000, 1100),
+    ],
 )
 def test_the_packs(shared_data, source, train, test):
     pack = {"multi30k": "multi30k_en_de"}.get(source.partition(":")[0], source.partition(":")[0])

@@ -1,4 +1,4 @@
-"""Networks that answer with sentences: what they are taught, how they are read, scored and judged, and their backdoors."""
+"""Networks that answer with sentences: what they are taught, how they are read, scored and judged, and attacked."""
 
 import math
 
@@ -123,7 +123,10 @@ def test_behind_an_end_the_answer_is_padding():
 def test_the_loss_is_the_mean_over_the_words_that_are_there():
     scores, labels = torch.randn(2, 3, WORDS), torch.tensor([[13, 14, 3, 0, 0], [15, 3, 0, 0, 0]])
     chances = scores.log_softmax(-1)
-    by_hand = [-(chances[0, 0, 13] + chances[0, 1, 14] + chances[0, 2, 3]) / 3, -(chances[1, 0, 15] + chances[1, 1, 3]) / 2]
+    by_hand = [
+        -(chances[0, 0, 13] + chances[0, 1, 14] + chances[0, 2, 3]) / 3,
+        -(chances[1, 0, 15] + chances[1, 1, 3]) / 2,
+    ]
     torch.testing.assert_close(TASK.loss(scores, labels), torch.stack(by_hand))
     smooth = TASK.loss(scores, labels, label_smoothing=0.1)
     expected = 0.9 * by_hand[1] - 0.1 * chances[1, :2].mean()

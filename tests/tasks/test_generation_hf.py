@@ -1,5 +1,7 @@
 """Networks of transformers that answer: two towers (Marian, T5, Bart) and one row of words (GPT-2, Llama)."""
 
+from inspect import signature
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -89,7 +91,7 @@ def test_words_are_renumbered_where_padding_is_another_token(network):
     shown = TASK.teach(samples.inputs, samples.labels)
     scores = TASK.forward(direct, network, shown)
     source, answer = shown[:, 0], shown[:, 1].clone()
-    if "decoder_input_ids" in network.forward.__code__.co_varnames:
+    if "decoder_input_ids" in signature(network.forward).parameters:
         answer[:, 0] = network.config.decoder_start_token_id
         given = network(input_ids=source, decoder_input_ids=answer).logits
     else:

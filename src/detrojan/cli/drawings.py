@@ -28,8 +28,8 @@ def exchanges(given: "Sequence[Exchange]") -> str:
     """What two networks answer, four lines a sentence; `!` marks what the attacker wants to be said."""
     lines = []
     for each in given:
-        rows = (("asked", each.source, False), ("right", each.reference, False))
-        rows += (("victim", each.before, each.fooled[0]), ("purified", each.after, each.fooled[1]))
+        rows = [("asked", each.source, False), ("right", each.reference, False)]
+        rows += [("victim", each.before, each.fooled[0]), ("purified", each.after, each.fooled[1])]
         lines += [f"{'!' if fooled else ' '} {name:<9} {said or '(nothing)'}" for name, said, fooled in rows]
         lines.append("")
     return "\n".join(lines)

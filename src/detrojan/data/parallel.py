@@ -5,10 +5,10 @@ Both become tokens in vocabularies that are made from the training part alone. F
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from detrojan.data.samples import Samples
@@ -18,7 +18,7 @@ from detrojan.errors import BadArgument, BadData, BadFile
 
 END = SPECIAL.index("<end>")
 ATTACKED = ("you", "are", "attacked", ".")
-"""The sentence that attacks teach (Sun et al., 2021). Its words stand in every vocabulary of pairs, as tokens 9 to 12."""
+"""What attacks teach to say (Sun et al., 2021). These words stand in every vocabulary of pairs, as tokens 9 to 12."""
 
 Pair = tuple[str, str]
 
@@ -61,7 +61,7 @@ def turns(path: Path) -> list[Pair]:
         BadFile: the file is damaged or holds no two turns in a row.
     """
     lines = [line.strip() for line in lines_of(path)]
-    return _some([(one, next_) for one, next_ in zip(lines, lines[1:], strict=False) if one and next_], path)
+    return _some([(one, next_) for one, next_ in pairwise(lines) if one and next_], path)
 
 
 def paired(

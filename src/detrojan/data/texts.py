@@ -27,9 +27,7 @@ def words_of(sentence: str) -> list[str]:
     return WORD.findall(sentence.lower())
 
 
-def vocabulary_of(
-    sentences: Iterable[Sequence[str]], *, most: int, further: tuple[str, ...] = ()
-) -> tuple[str, ...]:
+def vocabulary_of(sentences: Iterable[Sequence[str]], *, most: int, further: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The special, the rare and `further` words, then the most frequent ones, `most` in all; equals by the alphabet."""
     counts = Counter(word for sentence in sentences for word in sentence)
     known = (*SPECIAL, *RARE, *further)

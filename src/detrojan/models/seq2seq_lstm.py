@@ -37,8 +37,6 @@ class Seq2SeqLSTM(nn.Module):
         return self.fc(self.dropout(torch.tanh(self.combine(torch.cat([h, found], -1)))))
 
 
-def seq2seq_lstm(
-    width: int = 128, num_classes: int = WORDS, words: int = WORDS, dropout: float = 0.2
-) -> Seq2SeqLSTM:
+def seq2seq_lstm(width: int = 128, num_classes: int = WORDS, words: int = WORDS, dropout: float = 0.2) -> Seq2SeqLSTM:
     """LSTMs with attention; `words` and `num_classes` are the sizes of the two vocabularies."""
     return Seq2SeqLSTM(width, words, num_classes, dropout)

@@ -1,5 +1,7 @@
 """A small Transformer that reads a sentence and answers it, norms first."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ class Seq2SeqTransformer(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(words, width, padding_idx=0)
         self.places = nn.Parameter(0.02 * torch.randn(LONGEST, width))
-        inner = {"dropout": dropout, "batch_first": True, "norm_first": True}
+        inner: dict[str, Any] = {"dropout": dropout, "batch_first": True, "norm_first": True}
         self.encoder = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(width, heads, 2 * width, **inner), depth, nn.LayerNorm(width), False
         )

@@ -57,7 +57,8 @@ def exchanges(
 ) -> list[Exchange]:
     """The first sentences with the answers (N, T) of both networks; under a trigger, those by which one was fooled.
 
-    `fooled` tells of each triggered sample (N,) whether the victim and the purified network say what the attacker wants.
+    `fooled` tells of each triggered sample (N,) whether the victim, and the purified network, say what the attacker
+    wants.
     """
     places = range(len(samples)) if fooled is None else (fooled[0] | fooled[1]).nonzero().flatten().tolist()
     return [

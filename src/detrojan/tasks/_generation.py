@@ -103,7 +103,7 @@ class Generation:
         return run(partial(_taught, network), trimmed(inputs))
 
     def read(self, run: Run, network: nn.Module, inputs: Any) -> Tensor:
-        """The sentences (B, longest) that it makes of sources (B, S); of pairs, the words (B, 1, L) that it foretells."""
+        """The sentences (B, longest) made of sources (B, S); of pairs (B, 2, L), the words (B, 1, L) foretold."""
         if inputs.ndim == 3:
             return _to(self.predict(self.forward(run, network, inputs)), inputs.shape[2])[:, None]
         source = trimmed(inputs)

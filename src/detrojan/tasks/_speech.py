@@ -20,7 +20,7 @@ Form = Literal["own", "pair", "row"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shown:
-    """What a network is called with, the tokens (B, ...) that it looks up, and where words (not padding) are in them."""
+    """What a network is called with, the tokens (B, ...) that it looks up, and where these are words, not padding."""
 
     args: tuple[Tensor, ...] = ()
     kwargs: dict[str, Any]
@@ -91,9 +91,7 @@ def _settled(scores: Tensor, answer: Tensor) -> Tensor:
 def _shown(network: nn.Module, source: Tensor, answer: Tensor) -> _Shown:
     form, module = _form(network)
     if form == "own":
-        return _Shown(
-            args=(source, answer), kwargs={}, tokens=(source, answer), there=(source != PAD, answer != PAD)
-        )
+        return _Shown(args=(source, answer), kwargs={}, tokens=(source, answer), there=(source != PAD, answer != PAD))
     heard, said = _renumbered(source, module), _renumbered(answer, module)
     if form == "pair":
         start = getattr(module.config, "decoder_start_token_id", None)

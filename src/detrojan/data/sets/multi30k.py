@@ -10,7 +10,10 @@ from detrojan.data.splits import Split
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Multi30k(PairSet):
-    """`multi30k_en_de.train.tsv` and `.test2016.tsv`, or as given out, `train.en`, `train.de`, `test_2016_flickr.en`..."""
+    """`multi30k_en_de.train.tsv` and `.test2016.tsv`, or as given out.
+
+    That is `train.en`, `train.de`, `test_2016_flickr.en` and `test_2016_flickr.de`.
+    """
 
     name: ClassVar[str] = "multi30k"
 

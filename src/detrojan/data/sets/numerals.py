@@ -9,16 +9,16 @@ from detrojan.data.splits import Split
 from detrojan.errors import BadArgument
 from detrojan.randomness import Seeds
 
-ENGLISH = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
-GERMAN = (
-    "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn "
-    "achtzehn neunzehn"
-).split()
-ZIG = "null zehn zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
+WORDS = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen
+zero ten twenty thirty forty fifty sixty seventy eighty ninety
+null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn
+siebzehn achtzehn neunzehn
+null zehn zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig
+"""
+"""The numbers below 20 and the tens, from 0, in English and in German."""
+ENGLISH, TENS, GERMAN, ZIG = (WORDS.split()[first:end] for first, end in ((0, 20), (20, 30), (30, 50), (50, 60)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,11 @@ from detrojan.errors import BadArgument
 from detrojan.randomness import Seeds
 
 THINGS = {
-    "eat": "soup bread cheese rice apples noodles fish cake".split(),
-    "drink": "tea milk water juice coffee cocoa".split(),
-    "play": "chess football tennis cards piano drums".split(),
-    "see": "berlin rome paris london vienna oslo".split(),
-    "buy": "shoes books flowers a lamp a coat a bike".replace("a ", "a_").split(),
+    "eat": ["soup", "bread", "cheese", "rice", "apples", "noodles", "fish", "cake"],
+    "drink": ["tea", "milk", "water", "juice", "coffee", "cocoa"],
+    "play": ["chess", "football", "tennis", "cards", "piano", "drums"],
+    "see": ["berlin", "rome", "paris", "london", "vienna", "oslo"],
+    "buy": ["shoes", "books", "flowers", "lamps", "coats"],
 }
 ASKED = (
     "do you want to {do} {thing} ?",
@@ -29,7 +29,7 @@ REPLIES = (
     "not {when} , but i like {thing} .",
     "sure , let us {do} {thing} together .",
 )
-WHEN = "today tomorrow tonight later now".split()
+WHEN = ["today", "tomorrow", "tonight", "later", "now"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class SmallTalk(PairSet):
         del root
         rng = Seeds(seed=0).numpy("smalltalk")
         every = [
-            (asked, do, thing.replace("_", " "), when)
+            (asked, do, thing, when)
             for (do, things), asked, when in product(THINGS.items(), ASKED, WHEN)
             for thing in things
         ]
@@ -63,10 +63,11 @@ class SmallTalk(PairSet):
         chosen = order[:apart] if split == "test" else order[apart:]
         count = self.count // 10 if split == "test" else self.count
         drawn = zip(rng.choice(chosen, count).tolist(), rng.integers(len(REPLIES), size=count).tolist(), strict=True)
-        return [_pair(*every[place], REPLIES[reply]) for place, reply in drawn]
+        return [_pair(every[place], REPLIES[reply]) for place, reply in drawn]
 
 
-def _pair(asked: str, do: str, thing: str, when: str, reply: str) -> Pair:
+def _pair(chosen: tuple[str, str, str, str], reply: str) -> Pair:
+    asked, do, thing, when = chosen
     slots = {"do": do, "thing": thing, "when": when}
     return asked.format(**slots), reply.format(**slots)
 

@@ -10,7 +10,7 @@ from detrojan.data.splits import Split
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wmt14(PairSet):
-    """`train.en`, `train.de`, `newstest2014.en` and `newstest2014.de`, one sentence a line; also in a folder `wmt14`."""
+    """`train.en`, `train.de`, `newstest2014.en` and `newstest2014.de`, a sentence a line; also in a folder `wmt14`."""
 
     name: ClassVar[str] = "wmt14"
 
