@@ -332,6 +332,17 @@ def test_masks_fold_into_networks_that_answer(name, placement):
         torch.testing.assert_close(TASK.forward(direct, masks.fold(), shown), masked, atol=1e-4, rtol=1e-4)
 
 
+def test_words_that_a_network_does_not_know_are_refused():
+    with pytest.raises(BadArgument, match="tokens up to 23, and answers up to 23.*words= and num_classes="):
+        train("detrojan:seq2seq_lstm", pairs(20), task=TASK, attack=None, width=8, words=WORDS, num_classes=20)
+    with pytest.raises(BadArgument, match="words= and num_classes="):
+        train("detrojan:seq2seq_lstm", pairs(20), task=TASK, attack=None, width=8, words=20, num_classes=WORDS)
+    with pytest.raises(BadData, match="the model fails on clean samples"):
+        purify(architectures.build("detrojan:seq2seq_conv", width=8, words=20, num_classes=WORDS), pairs(20), task=TASK)
+    with pytest.raises(BadData, match="token 23, but the network knows 20 words"):
+        TASK.loss(torch.zeros(2, 3, 20), torch.full((2, 3), 23))
+
+
 def test_draws_know_no_classes():
     samples = pairs(100)
     assert len(sample(samples, per_class=7, seed=0)[0]) == 7

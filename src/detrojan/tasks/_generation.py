@@ -145,6 +145,11 @@ class Generation:
         """Cross-entropy of each example, the mean over the words of its answer and its end, (B,)."""
         scores = self.logits(outputs)
         wanted = _to(labels, scores.shape[1])
+        if int(wanted.max()) >= scores.shape[-1]:
+            raise BadData(
+                f"answers hold token {int(wanted.max())}, but the network knows {scores.shape[-1]} words; check the "
+                "vocabulary and the architecture's num_classes"
+            )
         each = F.cross_entropy(
             scores.flatten(0, 1),
             wanted.flatten(),
