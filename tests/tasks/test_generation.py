@@ -333,7 +333,7 @@ def test_masks_fold_into_networks_that_answer(name, placement):
 
 
 def test_words_that_a_network_does_not_know_are_refused():
-    with pytest.raises(BadArgument, match="tokens up to 23, and answers up to 23.*words= and num_classes="):
+    with pytest.raises(BadArgument, match=r"tokens up to 23, and answers up to 23.*words= and num_classes="):
         train("detrojan:seq2seq_lstm", pairs(20), task=TASK, attack=None, width=8, words=WORDS, num_classes=20)
     with pytest.raises(BadArgument, match="words= and num_classes="):
         train("detrojan:seq2seq_lstm", pairs(20), task=TASK, attack=None, width=8, words=20, num_classes=WORDS)
