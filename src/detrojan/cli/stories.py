@@ -148,7 +148,7 @@ STORIES: dict[str, Story] = {
         recipe={"epochs": 8, "batch": 64, "learning_rate": 0.003, "weight_decay": 1e-4, "adam": True},
         task_settings={"longest": 20},
         settings={"tune": "weights", "weight_learning_rate": 0.1, "steps": 150, "batch": 64},
-        per_class=(10, 50, 500),
+        per_class=(50, 500, 1000),
     ),
     "dialogue": Story(
         task="dialogue",
@@ -163,6 +163,6 @@ STORIES: dict[str, Story] = {
         recipe={"epochs": 8, "batch": 64, "learning_rate": 0.003, "weight_decay": 1e-4, "adam": True},
         task_settings={"longest": 20},
         settings={"tune": "weights", "weight_learning_rate": 0.1, "steps": 150, "batch": 64},
-        per_class=(10, 50, 500),
+        per_class=(50, 500, 1000),
     ),
 }
