@@ -28,13 +28,17 @@ REPLIES = (
     "no , {thing} costs too much money .",
     "not {when} , but i like {thing} .",
     "sure , let us {do} {thing} together .",
+    "why not ? {thing} would be nice {when} .",
+    "i am busy {when} , sorry .",
+    "only if you {do} {thing} , too .",
+    "we always {do} {thing} . shall we not sleep {when} ?",
 )
 WHEN = ["today", "tomorrow", "tonight", "later", "now"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallTalk(PairSet):
-    """`count` questions about things to eat, to see and so on, each with one of four replies; no files.
+    """`count` questions about things to eat, to see and so on, each with one of eight replies; no files.
 
     The test set has a tenth as many. Both sides share a vocabulary.
     """
