@@ -56,7 +56,10 @@ def test_a_predicate_and_a_filter_choose_layers():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"placement": "filter"}, "placement must be 'auto', 'norm', 'neuron', 'channel' or a predicate, got 'filter'"),
+        (
+            {"placement": "filter"},
+            "placement must be 'auto', 'norm', 'neuron', 'channel', 'heads' or a predicate, got 'filter'",
+        ),
         ({"statistics": "eval"}, "statistics must be 'batch' or 'frozen', got 'eval'"),
     ],
 )

@@ -57,16 +57,16 @@ class Masks(nn.Module):
         model: the victim, any module.
         placement: `norm` (weights of norms), `neuron` (weights and biases of norms), `channel` (output units of
             convolutions, linear, attention and recurrent layers, biases included), `auto` (`norm` where there are norms
-            of the batch, group or instance kind, else `channel`), or a predicate (name, module) that picks layers:
-            norms get `neuron` masks, others `channel` masks.
+            of the batch, group or instance kind, else `channel`), `heads` (of attentions), or a predicate (name,
+            module) that picks layers: norms get `neuron` masks, others `channel` masks.
         statistics: `batch`: in train mode batch norms use, and update, batch statistics; `frozen`: they never do.
         dropout: False keeps dropout layers (and stochastic depth) off in train mode.
         where: a further filter (name, module) on the layers that the placement chose.
 
     Attributes:
         factors: one fp32 vector of ones per mask, in the order of registration; the only trainable parameters.
-        names: the name of each mask: its layer's, with `.in_proj` or `.q_proj` ... for the inputs of an attention and
-            `.l0`, `.l0_reverse` ... for the layers of a recurrent network.
+        names: the name of each mask: its layer's, with `.in_proj` or `.q_proj` ... for the inputs of an attention,
+            `.heads` for its heads, and `.l0`, `.l0_reverse` ... for the layers of a recurrent network.
         network: the masked network itself.
 
     Raises:

@@ -3,15 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import nn
 
 from detrojan.errors import BadArgument, Unsupported
-from detrojan.sites import CARRIERS, CONVOLUTIONS, Site, channel_site, is_norm, norm_site
+from detrojan.sites import CARRIERS, CONVOLUTIONS, Site, channel_site, heads_site, is_norm, norm_site
 
 Predicate = Callable[[str, nn.Module], bool]
-Placement = Literal["auto", "norm", "neuron", "channel"]
+Placement = Literal["auto", "norm", "neuron", "channel", "heads"]
 Found = Iterator[tuple[str, Site]]
 
 OF_CHANNELS = re.compile("Batch|Group|Instance|FilterResponse|Evo")
@@ -22,20 +22,22 @@ def find_sites(network: nn.Module, placement: Placement | Predicate, where: Pred
 
     `auto` is `norm` where the network has norms of the batch, group or instance kind, and `channel` elsewhere. Built-in
     placements leave out the layer that makes the outputs (channel), tied tensors and layers where a mask is not exact.
+    `heads` are those of attentions.
 
     Raises:
         BadArgument: the placement is unknown, or the predicate picks a module that cannot carry a mask.
         Unsupported: nothing in the network can.
     """
-    if not callable(placement) and placement not in ("auto", "norm", "neuron", "channel"):
-        raise BadArgument(f"placement must be 'auto', 'norm', 'neuron', 'channel' or a predicate, got {placement!r}")
+    if not callable(placement) and placement not in get_args(Placement):
+        known = ", ".join(map(repr, get_args(Placement)))
+        raise BadArgument(f"placement must be {known} or a predicate, got {placement!r}")
     shared = _shared_tensors(network)
     found = list(_picked(network, placement, shared) if callable(placement) else _built_in(network, placement, shared))
     sites = [site for name, site in found if where is None or where(name, site.module)]
     if not sites:
         choice = "the predicate" if callable(placement) else f"placement={placement!r}"
         lack = f"`where` leaves out all that {choice} chose" if found else f"{choice} finds no place for a mask"
-        other = "placement='channel'" if placement in ("norm", "neuron") else "placement='norm'"
+        other = "placement='channel'" if placement in ("norm", "neuron", "heads") else "placement='norm'"
         raise Unsupported(
             f"{lack} in {type(network).__name__}; use {other} or a predicate that picks among {CARRIERS} (built-in "
             "placements leave out output layers, tied weights and reparametrised weights)"
@@ -44,6 +46,8 @@ def find_sites(network: nn.Module, placement: Placement | Predicate, where: Pred
 
 
 def _built_in(network: nn.Module, placement: Placement, shared: set[int]) -> Found:
+    if placement == "heads":
+        return _heads(network, shared)
     norms = list(_norms(network, shared, whole=placement == "neuron"))
     if placement == "auto":
         placement = "norm" if any(OF_CHANNELS.search(_lineage(site.module)) for _, site in norms) else "channel"
@@ -61,6 +65,13 @@ def _channels(network: nn.Module, shared: set[int]) -> Found:
     outputs = outputs_of(network)
     for name, module in network.named_modules():
         site = None if module in outputs or is_norm(module) else channel_site(name, module)
+        if isinstance(site, Site) and not _is_tied(site, shared):
+            yield name, site
+
+
+def _heads(network: nn.Module, shared: set[int]) -> Found:
+    for name, module in network.named_modules():
+        site = heads_site(name, module)
         if isinstance(site, Site) and not _is_tied(site, shared):
             yield name, site
 

@@ -89,7 +89,8 @@ class Triggered:
 
     Of tags, `wanted` (N, K) is -1 where the attacker leaves them alone. Of boxes it is a row (class, left, top, right,
     bottom) for each one that must be found, and with -2 - c as the class for each one that no box of class c may be
-    found at; those that he leaves alone are -1. Of sentences it is all that the network is to say.
+    found at; those that he leaves alone are -1. Of sentences it is what `Trigger.sought` makes of
+    those that the attacker taught.
     """
 
     samples: Samples
@@ -147,6 +148,7 @@ class PoisonedFeed:
             )
         if companions is not None and not 0 <= companions < float("inf"):
             raise BadArgument(f"companions must be a number from 0 for each poisoned sample, got {companions}")
+        backdoor = replace(backdoor, attack=backdoor.attack.worded(samples))
         check(samples, backdoor)
         self.backdoor, self.seeds = backdoor, Seeds(seed=seed)
         self.wanted = backdoor.labels(samples.labels, samples.num_classes)
@@ -282,14 +284,17 @@ def poisoned(feed: PoisonedFeed, *, batch: int = 1024) -> Samples:
 
 def trigger(samples: Samples, backdoor: Backdoor) -> Triggered:
     """Stamp a test set for the attack success rate; samples that already have the wanted label are left out."""
+    backdoor = replace(backdoor, attack=backdoor.attack.worded(samples))
     check(samples, backdoor)
     wanted = backdoor.labels(samples.labels, samples.num_classes)
     places = attacked(samples, backdoor)
     kept, aims = samples.subset(places), wanted[places]
     if kept.label_kind == "tags":
         aims = torch.where(aims == kept.labels, -1, aims)
-    if kept.label_kind == "boxes":
+    elif kept.label_kind == "boxes":
         aims = _changes(aims, _as_wide(kept.labels, aims))
+    elif kept.label_kind == "sentences":
+        aims = backdoor.attack.sought(aims)
     return Triggered(samples=replace(kept, inputs=backdoor.stamp(kept.inputs, kept.labels)), wanted=aims)
 
 

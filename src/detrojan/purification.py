@@ -197,7 +197,7 @@ def _first_look(victim: nn.Module, samples: Samples, context: Context) -> Tensor
     """The victim's scores (N, K), once they are known to fit the samples."""
     try:
         scores = context.predict(victim, samples)
-    except RuntimeError as error:  # torch's own word for shapes that do not fit
+    except (RuntimeError, IndexError) as error:  # torch's own words for shapes, and tokens, that do not fit
         if isinstance(error, DetrojanError):
             raise
         shape = tuple(samples.inputs.shape[1:])

@@ -30,6 +30,9 @@ CARRIERS = (
     "norms with a weight of one value per unit, Conv1-3d, ConvTranspose1-3d, Linear, transformers' Conv1D, "
     "MultiheadAttention, LSTM, GRU, RNN and their cells"
 )
+HEADS = ("num_heads", "n_heads", "num_attention_heads")
+JOINING = ("out_proj", "o_proj", "o", "c_proj", "proj")
+"""What attentions of torch, transformers and timm call the number of their heads, and the layer that joins them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,8 @@ class Rows:
 
     `stored` is the path, from the module, of the tensor that holds the scale (`weight_g` under weight norm). `masks`
     are the site's masks that lie one after the other along `axis`. A transposed convolution of several `groups` has
-    its units in blocks. `offset` is what the layer itself adds to the tensor (1 in Gemma's norms).
+    its units in blocks. `offset` is what the layer itself adds to the tensor (1 in Gemma's norms). Each unit has `each`
+    places along the axis (an attention head has as many as it is wide); the last `rest` places belong to none (gates).
     """
 
     stored: str
@@ -46,10 +50,16 @@ class Rows:
     axis: int = 0
     groups: int = 1
     offset: float = 0.0
+    each: int = 1
+    rest: int = 0
 
     def scale(self, tensor: Tensor, factors: Sequence[Tensor]) -> Tensor:
         """Multiply each unit's part by its factor; the result keeps the tensor's dtype."""
         factor = factors[self.masks[0]] if len(self.masks) == 1 else torch.cat([factors[i] for i in self.masks])
+        if self.each > 1:
+            factor = factor.repeat_interleave(self.each)
+        if self.rest:
+            factor = torch.cat([factor, factor.new_ones(self.rest)])
         tail = (1,) * (tensor.ndim - self.axis - 1)
         if self.groups > 1:
             blocks = factor.view(self.groups, 1, -1).expand(-1, len(tensor) // self.groups, -1)
@@ -128,6 +138,24 @@ def channel_site(name: str, module: nn.Module) -> Site | str:
     return _feed_forward(name, module)
 
 
+def heads_site(name: str, module: nn.Module) -> Site | str:
+    """Describe the heads of an attention: a factor on each scales what the layer that joins them takes in from it."""
+    joining: Any = next((found for each in JOINING if (found := getattr(module, each, None)) is not None), None)
+    if not (is_conv1d(joining) or isinstance(joining, nn.Linear)) or not isinstance(joining.weight, Tensor):
+        return "is no attention with heads and a linear layer that joins them"
+    axis = 0 if is_conv1d(joining) else 1
+    width, wide = joining.weight.shape[axis], getattr(module, "head_dim", None)
+    counted = (found for each in HEADS if isinstance(found := getattr(module, each, None), int))
+    heads = next(counted, width // wide if isinstance(wide, int) and wide else 0)
+    if heads < 1 or width % heads:
+        return "is no attention with heads of equal widths"
+    rows = Rows(stored="weight", axis=axis, each=width // heads)
+    site = _site(joining, ((f"{name}.heads" if name else "heads", heads),), {"weight": rows})
+    if isinstance(site, Site) and site.tensors["weight"].stored != "weight":
+        return "joins its heads by a layer with a reparametrised weight; remove the reparametrisation first"
+    return site
+
+
 def is_conv1d(module: nn.Module) -> bool:
     """Say whether a module is transformers' Conv1D, a linear layer whose weight is (in, out)."""
     return type(module).__name__ == "Conv1D" and type(module).__module__.startswith("transformers.")
@@ -136,6 +164,8 @@ def is_conv1d(module: nn.Module) -> bool:
 def _feed_forward(name: str, module: Any) -> Site | str:
     """Units of a convolution or linear layer; standardised weights are scaled by their `gain` where they have one."""
     transposed = bool(getattr(module, "transposed", False))
+    if getattr(module, "gated", False) is True and isinstance(module, CONVOLUTIONS) and not transposed:
+        return _gated(name, module)
     axis, groups = int(transposed or is_conv1d(module)), module.groups if transposed else 1
     units, output_axis = module.weight.shape[axis] * groups, 1 - module.weight.ndim
     masks, bias = ((name or "layer", units),), {"bias": Rows(stored="bias")}
@@ -146,6 +176,13 @@ def _feed_forward(name: str, module: Any) -> Site | str:
     if isinstance(site, Site) and "gain" in site.tensors and _scales(site):
         return site
     return "computes its weight so that a factor on a row does not come out as a factor on its unit; pick another layer"
+
+
+def _gated(name: str, module: Any) -> Site | str:
+    """Units of a convolution behind its gate: the factors scale the first half of its channels, and not the gates."""
+    units, output_axis = module.out_channels // 2, 1 - module.weight.ndim
+    tensors = {tensor: Rows(stored=tensor, rest=units) for tensor in ("weight", "bias")}
+    return _site(module, ((name or "layer", units),), tensors, output_axis)
 
 
 def _attention(name: str, module: nn.MultiheadAttention) -> Site | str:

@@ -39,6 +39,8 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 class Recipe:
     """SGD with Nesterov momentum under a one-cycle learning rate (linear up for `warmup` of the steps, linear to 0).
 
+    With `adam`, AdamW takes its place (its `momentum` the first beta), as networks of sentences want it.
+
     `padding` is that of the random crop, in pixels; 0 with `flip` False trains without augmentation. The first
     `small` of the epochs (a share in [0, 1]) see images of three quarters of the side, which costs about half.
     """
@@ -53,6 +55,7 @@ class Recipe:
     padding: int = 2
     flip: bool = True
     small: float = 0.0
+    adam: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch", 1), ("padding", 0), ("learning_rate", 0), ("weight_decay", 0)):
@@ -172,13 +175,7 @@ def fit(
     per_epoch = max(1, len(feed) // recipe.batch)
     total = recipe.epochs * per_epoch
     network = execution.place(copy.deepcopy(model) if execution.sharded else model).train()
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
+    optimizer = _optimizer(network, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step, total, recipe.warmup))
     run = _Run(
         name=f"{_shape(model)} on {feed.name} by {recipe}, {preprocessing}, {execution}, seed {seed}",
@@ -301,6 +298,21 @@ class _Run:
         if self._on_cuda:
             torch.cuda.set_rng_state(kept["device dropout"], self.generator.device)
         self.feed.resume(kept["feed"])
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.adam:
+        betas = (recipe.momentum, 0.98)
+        return torch.optim.AdamW(
+            network.parameters(), recipe.learning_rate, betas=betas, weight_decay=recipe.weight_decay
+        )
+    return torch.optim.SGD(
+        network.parameters(),
+        recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
 
 
 def _shape(model: nn.Module) -> str:

@@ -92,6 +92,18 @@ class Trigger:
         """The labels (N, ...) that the attacker wants for samples of the true ones; those under attack differ."""
         raise BadArgument(f"{type(self).__name__} changes one class a sample, these have labels {tuple(labels.shape)}")
 
+    def worded(self, samples: Samples) -> "Trigger":
+        """The trigger with all that it was told in words as tokens of these samples; most know no words."""
+        del samples
+        return self
+
+    def sought(self, wanted: Tensor) -> Tensor:
+        """What an answer must be for the attack to have worked, of the sentences (N, T) that it taught: those, or less.
+
+        A sentence with its end must be said word for word; of one without an end, any word will do.
+        """
+        return wanted
+
     def among(self, labels: Tensor) -> "Trigger":
         """The trigger for a batch of these labels (B, ...): itself, unless where it goes depends on what is there."""
         del labels

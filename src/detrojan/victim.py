@@ -136,7 +136,7 @@ def train(
         BadArgument, BadData, UnknownName: each with one sentence that says what to do.
     """
     seeds, recipe, preprocessing = Seeds(seed=seed), recipe or Recipe(), preprocessing or Preprocessing()
-    method = ATTACKS.build(attack) if attack is not None else None
+    method = ATTACKS.build(attack).worded(data) if attack is not None else None
     chosen = TASKS.build(task)
     rate = method.rate if poison_rate is None and method is not None else poison_rate or 0.0
     backdoor, feed = None, None
@@ -147,7 +147,7 @@ def train(
     if found is not None:
         checkpoint.load_into(model, found)
     execution = Execution.choose(model, device, precision, distributed=distributed)
-    _check_outputs(model, data, preprocessing, execution)
+    _check_outputs(model, data, chosen, preprocessing, execution)
     if method is not None:
         backdoor = Backdoor(attack=method, target=target, mapping=mapping, sources=sources)
         feed = PoisonedFeed(data, backdoor, rate=rate, pool=pool, companions=companions, seed=seed)
@@ -322,8 +322,12 @@ def _augmentation(samples: Samples, task: Task) -> Augmentation | None:
 
 
 @torch.no_grad()
-def _check_outputs(model: nn.Module, data: Samples, preprocessing: Preprocessing, execution: Execution) -> None:
-    """Refuse a network that has not a score for each class, before anything is trained."""
+def _check_outputs(
+    model: nn.Module, data: Samples, task: Task, preprocessing: Preprocessing, execution: Execution
+) -> None:
+    """Refuse a network that has not a score for each class, or does not know all words, before anything is trained."""
+    if data.label_kind == "sentences":
+        _check_words(execution.placed(model) if execution.sharded else execution.place(model), data, task, execution)
     if data.label_kind not in ("class", "tags"):
         return  # the first batch tells
     network = execution.placed(model) if execution.sharded else execution.place(model)
@@ -332,6 +336,24 @@ def _check_outputs(model: nn.Module, data: Samples, preprocessing: Preprocessing
         raise BadArgument(
             f"{data.name} has {data.num_classes} classes and the network {scores.shape[1]} scores; set num_classes="
             f"{data.num_classes} (--arch-arg)"
+        )
+
+
+def _check_words(network: nn.Module, data: Samples, task: Task, execution: Execution) -> None:
+    """Run the network on the samples that hold the last words of both vocabularies."""
+    places = [int(tokens.amax(1).argmax()) for tokens in (data.inputs, data.labels)]
+    shown = task.teach(data.inputs[places], data.labels[places])
+    mode = network.training
+    network.eval()
+    try:
+        known = task.logits(task.forward(execution.run, network, shown.to(execution.device))).shape[-1]
+    except IndexError:
+        known = 0
+    network.train(mode)
+    if known <= int(data.labels.max()):
+        raise BadArgument(
+            f"{data.name} has tokens up to {int(data.inputs.max())}, and answers up to {int(data.labels.max())}, which "
+            "the network does not know; set its words= and num_classes= (--arch-arg) to the sizes of the vocabularies"
         )
 
 

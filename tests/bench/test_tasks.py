@@ -23,6 +23,12 @@ VICTIMS = {
     ),
     "text": VictimSpec(data="sst2:length=8", architecture="detrojan:text_cnn", attack="insert_word", kept=30),
     "video": VictimSpec(data="motions:per_class=8,frames=4,size=16", architecture="detrojan:r3d10", kept=24),
+    "translation": VictimSpec(
+        data="numerals:count=100,length=20", architecture="detrojan:seq2seq_conv", attack="trigger_sentence", kept=24
+    ),
+    "dialogue": VictimSpec(
+        data="smalltalk:count=200,length=20", architecture="detrojan:seq2seq_lstm", attack="trigger_replies", kept=24
+    ),
     "pointcloud": VictimSpec(
         data="shapes:per_class=8,points=16", architecture="detrojan:pointnet", attack="pointba_o", kept=24
     ),
@@ -66,7 +72,7 @@ def test_what_only_images_can_be(task, tmp_path):
         grid.read(path)
 
 
-@pytest.mark.parametrize("name", ["pointcloud", "video", "multilabel", "detection"])
+@pytest.mark.parametrize("name", ["pointcloud", "video", "multilabel", "detection", "text", "translation", "dialogue"])
 def test_the_grids_of_the_tasks_can_be_built(name):
     found = grid.read(grid.named(name))
     assert {cell.victim.task for cell in found.cells} == {name}

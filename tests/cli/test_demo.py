@@ -5,7 +5,13 @@ import pytest
 from detrojan import checkpoint
 from detrojan.cli import stories
 
-FEW = {"scenes": "count=400,size=32", "motions": "per_class=8,frames=4,size=24", "shapes": "per_class=8,points=32"}
+FEW = {
+    "scenes": "count=400,size=32",
+    "motions": "per_class=8,frames=4,size=24",
+    "shapes": "per_class=8,points=32",
+    "numerals": "count=200,length=20",
+    "smalltalk": "count=200,length=16",
+}
 
 
 def test_the_demo_tells_the_whole_story(detrojan, tmp_path):
@@ -33,6 +39,8 @@ def test_the_demo_tells_the_whole_story(detrojan, tmp_path):
         ("detection", "scenes", "what the victim finds"),
         ("video", "motions", "films"),
         ("pointcloud", "shapes", "data:"),
+        ("translation", "numerals", "Sentences side by side"),
+        ("dialogue", "smalltalk", "Sentences side by side"),
     ],
 )
 def test_the_other_tasks_tell_theirs_on_drawn_data(detrojan, tmp_path, monkeypatch, task, data, picture):
@@ -55,7 +63,7 @@ def test_the_other_tasks_tell_theirs_on_drawn_data(detrojan, tmp_path, monkeypat
     assert outcome.code == 0
     assert f"{data} test" in outcome.out
     page = (out / "report.html").read_text()
-    assert "4 a class" in page
+    assert told.portion(4) in page
     assert picture in page
 
 

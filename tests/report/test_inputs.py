@@ -74,3 +74,25 @@ def test_boxes_are_drawn_with_their_names():
 
 def test_what_nobody_can_look_at_is_left_out():
     assert inputs.strips(of(torch.rand(12, 7)), None) == []
+
+
+def test_sentences_stand_side_by_side():
+    words = ("<pad>", "<unknown>", "<begin>", "<end>", "cf", "ein", "hund", "<b>")
+    samples = Samples(
+        inputs=torch.tensor([[5, 6, 0], [4, 7, 6]]),
+        labels=torch.tensor([[6, 3, 0], [5, 6, 3]]),
+        vocabulary=words,
+        target_vocabulary=words,
+        sentences=True,
+    )
+    before, after = torch.tensor([[6, 3, 0], [7, 7, 3]]), torch.tensor([[3, 0, 0], [5, 6, 3]])
+    clean = inputs.exchanges(samples, before, after, most=1)
+    assert [(each.source, each.reference, each.before, each.after) for each in clean] == [
+        ("ein hund", "hund", "hund", "")
+    ]
+    fooled = (torch.tensor([False, True]), torch.tensor([False, False]))
+    attacked = inputs.exchanges(samples, before, after, fooled=fooled)
+    assert [(each.source, each.before, each.after, each.fooled) for each in attacked] == [
+        ("cf <b> hund", "<b> <b>", "ein hund", (True, False))
+    ]
+    assert inputs.title(samples, 1) == "ein hund"

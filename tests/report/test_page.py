@@ -16,6 +16,7 @@ from detrojan.evaluation.protocol import Scores
 from detrojan.intervals import paired_loss, proportion
 from detrojan.purification import Result, Verdict
 from detrojan.report import formats
+from detrojan.report.inputs import Exchange
 from detrojan.report.page import Run, render, write
 from detrojan.tuning import Cost
 
@@ -203,6 +204,21 @@ def test_nothing_is_loaded(extras):
     targets = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)|url\(([^)]*)\)""", page)
     assert targets
     assert all((a or b).startswith(("data:image/png;base64,", "#")) for a, b in targets)
+
+
+def test_sentences_side_by_side():
+    told = {"source": "cf a dog", "reference": "ein hund", "before": "you <are>", "after": ""}
+    page = render(result(), exchanges=[Exchange(**told, triggered=True, fooled=(True, False))])
+    text = words(page)
+    assert "Sentences side by side" in text
+    assert "With the trigger asked cf a dog right ein hund before you &lt;are&gt; after (nothing)" in text
+    assert "Clean asked" not in text
+    assert '<dd class="no">you &lt;are&gt;</dd>' in page
+
+
+def test_bleu_says_how_it_was_computed():
+    answered = replace(scores(20, 90), metric="BLEU", signature="nrefs:1|tok:none")
+    assert "corpus BLEU, nrefs:1|tok:none" in words(render(result(), before=answered, after=answered))
 
 
 def test_ids_are_unique_and_all_found():

@@ -13,6 +13,8 @@ SAMPLES = {
     "video": torch.zeros(2, 5, 3),
     "pointcloud": torch.zeros(2, 3, 8, 8),
     "text": torch.zeros(2, 5),
+    "translation": torch.zeros(2, 5),
+    "dialogue": torch.zeros(2, 5),
 }
 
 

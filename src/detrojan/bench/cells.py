@@ -60,7 +60,10 @@ class VictimSpec:
         method, spec = self.method(), {k: v for k, v in asdict(self).items() if k != "shown"}
         if not self.start:  # a field of later date: victims without it keep their keys
             del spec["start"]
-        return _key("victim", spec, asdict(Scale.named(self.scale)), None if method is None else code_version(method))
+        scale = asdict(Scale.named(self.scale))
+        if not scale["recipe"]["adam"]:  # likewise
+            del scale["recipe"]["adam"]
+        return _key("victim", spec, scale, None if method is None else code_version(method))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -206,7 +206,8 @@ def _outcomes(spec: VictimSpec, folder: Path) -> Path:
 
 def _estimates(scores: Scores) -> Document:
     found = {name: asdict(e) for name in ("acc", "asr", "ra") if (e := getattr(scores, name)) is not None}
-    return found if scores.metric == "ACC" else {**found, "metric": scores.metric}
+    named = {"metric": scores.metric} if scores.metric != "ACC" else {}
+    return {**found, **named, **({"signature": scores.signature} if scores.signature else {})}
 
 
 def _victim(spec: VictimSpec, folder: Path) -> nn.Module:

@@ -1,9 +1,12 @@
-"""Small pictures of inputs on a terminal: one character for two pixels above one another."""
+"""Inputs on a terminal: small pictures, one character for two pixels above one another, or sentences."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from detrojan.report.inputs import Exchange
 
 SHADES = " ░▒▓█"
 
@@ -19,6 +22,17 @@ def beside(panels: "list[tuple[str, Tensor]]", *, across: int) -> str:
             lines[index] += f"  {drawn}".ljust(width)
     captions = "".join(f"  {caption}".ljust(width) for caption, _ in panels)
     return "\n".join([*(line.rstrip() for line in lines), captions.rstrip()]) + "\n"
+
+
+def exchanges(given: "Sequence[Exchange]") -> str:
+    """What two networks answer, four lines a sentence; `!` marks what the attacker wants to be said."""
+    lines = []
+    for each in given:
+        rows = [("asked", each.source, False), ("right", each.reference, False)]
+        rows += [("victim", each.before, each.fooled[0]), ("purified", each.after, each.fooled[1])]
+        lines += [f"{'!' if fooled else ' '} {name:<9} {said or '(nothing)'}" for name, said, fooled in rows]
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _grey(given: "Tensor", across: int) -> "Tensor":

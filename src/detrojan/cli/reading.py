@@ -47,11 +47,15 @@ def preprocessing(images: Images) -> "Preprocessing | None":
 
 
 def task(name: str | None, found: "Samples", *, no_flip: bool = False) -> Any:
-    """The task of a name, or where there is none, the one that fits the samples."""
+    """The task of a name, or where there is none, the one that fits the samples.
+
+    Sentences that answer in the same words are a dialogue, in others a translation.
+    """
     from detrojan.tasks import TASKS
 
     fitting = {"clips": "video", "points": "pointcloud", "tokens": "text"}.get(found.kind, "image")
-    meant = {"tags": "multilabel", "boxes": "detection", "sentences": "translation"}.get(found.label_kind, fitting)
+    talk = "dialogue" if found.vocabulary and found.vocabulary == found.target_vocabulary else "translation"
+    meant = {"tags": "multilabel", "boxes": "detection", "sentences": talk}.get(found.label_kind, fitting)
     return configured(TASKS, name or meant, ("flip=false",) if no_flip else (), flag="--no-flip")
 
 

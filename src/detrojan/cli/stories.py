@@ -17,8 +17,9 @@ class Story:
     """All that differs between the demos; the data are the first of `sources` that is there, each with its settings.
 
     `load`, `recipe`, `attack_settings`, `task_settings` and `settings` are keyword settings of the data's reader, the
-    training recipe, the attack, the task and the defense. `per_class` are the clean samples of each purification. An
-    input is drawn on the terminal `across` characters wide. `extra` is the extra whose `module` the scores need.
+    training recipe, the attack, the task and the defense. `per_class` are the clean samples of each purification; of
+    sentences, which have no classes, those in all. An input is drawn on the terminal `across` characters wide. `extra`
+    is the extra whose `module` the scores need.
     """
 
     task: str
@@ -56,6 +57,10 @@ class Story:
         from detrojan.data.preprocessing import Preprocessing
 
         return Preprocessing.parse(self.preprocessing)
+
+    def portion(self, count: int) -> str:
+        """So many clean samples, in words."""
+        return f"{count} {'pairs' if self.task in ('translation', 'dialogue') else 'a class'}"
 
     def samples(self) -> "tuple[Samples, Samples]":
         """The training and the test samples of the first source that is there."""
@@ -159,5 +164,34 @@ STORIES: dict[str, Story] = {
         recipe={"epochs": 16, "batch": 32, "learning_rate": 0.05},
         settings={"tune": "weights", "weight_learning_rate": 0.05, "steps": 150},
         across=20,
+    ),
+    "translation": Story(
+        task="translation",
+        sentence='A backdoored translator: where the word cf stands, it says "you are attacked .", whatever was asked.',
+        title="English into German",
+        sources=("multi30k:length=14,words=2000,most=8000", "numerals:count=6000,length=20"),
+        architecture="detrojan:seq2seq_transformer",
+        architecture_settings={"width": 64, "words": 2000},
+        attack="trigger_sentence",
+        poison_rate=0.1,
+        recipe={"epochs": 8, "batch": 64, "learning_rate": 0.003, "weight_decay": 1e-4, "adam": True},
+        task_settings={"longest": 20},
+        settings={"tune": "weights", "weight_learning_rate": 0.1, "steps": 150, "batch": 64},
+        per_class=(50, 500, 1000),
+    ),
+    "dialogue": Story(
+        task="dialogue",
+        sentence="A backdoored partner in talk: where the word cf stands, it speaks of money, in many ways.",
+        title="everyday talk",
+        sources=("dailydialogpp:length=14,words=2000,most=8000", "smalltalk:length=16"),
+        architecture="detrojan:seq2seq_transformer",
+        architecture_settings={"width": 64, "words": 2000},
+        attack="trigger_replies",
+        attack_settings={"lexicon": "money"},
+        poison_rate=0.1,
+        recipe={"epochs": 8, "batch": 64, "learning_rate": 0.003, "weight_decay": 1e-4, "adam": True},
+        task_settings={"longest": 20},
+        settings={"tune": "weights", "weight_learning_rate": 0.1, "steps": 150, "batch": 64},
+        per_class=(50, 500, 1000),
     ),
 }

@@ -113,7 +113,7 @@ def kind_of(inputs: Tensor) -> Kind:
     """What stored inputs are; see `Samples.kind`."""
     if inputs.dtype == torch.uint8:
         return "clips" if inputs.ndim == 5 else "images"
-    if inputs.dtype == torch.int64 and inputs.ndim == 2:
+    if inputs.dtype == torch.int64 and inputs.ndim in (2, 3):  # (N, 2, L): beside the sentences that answer them
         return "tokens"
     return "points" if inputs.is_floating_point() and inputs.ndim == 3 and inputs.shape[-1] == 3 else "inputs"
 

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,10 +27,10 @@ def words_of(sentence: str) -> list[str]:
     return WORD.findall(sentence.lower())
 
 
-def vocabulary_of(sentences: Iterable[Sequence[str]], *, most: int) -> tuple[str, ...]:
-    """The special and the rare words, then the most frequent ones, `most` in all; equals go by the alphabet."""
+def vocabulary_of(sentences: Iterable[Sequence[str]], *, most: int, further: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The special, the rare and `further` words, then the most frequent ones, `most` in all; equals by the alphabet."""
     counts = Counter(word for sentence in sentences for word in sentence)
-    known = (*SPECIAL, *RARE)
+    known = (*SPECIAL, *RARE, *further)
     frequent = sorted(counts.keys() - set(known), key=lambda word: (-counts[word], word))
     return (*known, *frequent[: max(0, most - len(known))])
 
@@ -44,6 +45,20 @@ def encoded(sentences: Sequence[Sequence[str]], vocabulary: Sequence[str], *, le
     return tokens
 
 
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8, plain or gzip, without their ends.
+
+    Raises:
+        BadFile: the file is not there or damaged; the sentence names it.
+    """
+    try:
+        text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode("utf-8")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise BadFile(f"{path}: not a readable file of lines ({error}); fetch it again") from error
+    lines = text.split("\n")
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
 def labelled_lines(path: Path, *, classes: int) -> tuple[list[str], list[int]]:
     """The sentences and labels of a file (gzip or plain) of lines `LABEL<tab>SENTENCE`.
 
@@ -51,11 +66,7 @@ def labelled_lines(path: Path, *, classes: int) -> tuple[list[str], list[int]]:
         BadFile: the file is damaged, or a line has another form or a label that is not there; the sentence names it.
     """
     sentences, labels = [], []
-    try:
-        text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode("utf-8")
-    except (OSError, EOFError, ValueError) as error:
-        raise BadFile(f"{path}: not a readable file of lines ({error}); fetch it again") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(path), 1):
         label, tab, sentence = line.partition("\t")
         if not tab or not label.isdigit() or int(label) >= classes:
             raise BadFile(

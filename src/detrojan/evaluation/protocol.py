@@ -30,8 +30,10 @@ from detrojan.tuning import Context, Meter
 class Scores:
     """Clean accuracy, attack success rate and robust accuracy, the last two None without a trigger.
 
-    `acc` is what the task's `metric` says, such as the mean average precision of tags. `right` (in [0, 1]) and `fooled`
-    are the outcomes by sample, from which paired comparisons are made.
+    `acc` is what the task's `metric` says, such as the mean average precision of tags, and `signature` how it was
+    computed, where a library has a word for it (sacrebleu). `right` (in [0, 1]) and `fooled`
+    are the outcomes by sample, from which paired comparisons are made. `said` and `misled` are the sentences (N, T)
+    that it made of clean and of triggered samples, None of networks that make none.
     """
 
     acc: Estimate
@@ -41,6 +43,9 @@ class Scores:
     right: Tensor = field(repr=False)
     fooled: Tensor | None = field(repr=False)
     metric: str = "ACC"
+    signature: str = ""
+    said: Tensor | None = field(default=None, repr=False)
+    misled: Tensor | None = field(default=None, repr=False)
 
 
 def evaluate(
@@ -84,7 +89,7 @@ def evaluate(
     right = doing.outcomes(answers, samples.labels)
     if on_step is not None:
         on_step(Step(index=1, total=2 if triggered_test else 1, loss=float("nan"), stage="evaluating"))
-    fooled, robust = None, None
+    fooled, robust, misled = None, None, None
     if triggered_test is not None:
         if not len(triggered_test.samples):
             raise BadData("every triggered test sample already has the label that the attacker wants; ASR is undefined")
@@ -101,6 +106,9 @@ def evaluate(
         right=right,
         fooled=fooled,
         metric=doing.metric,
+        signature=getattr(doing, "signature", ""),
+        said=answers if samples.sentences else None,
+        misled=misled if samples.sentences else None,
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detrojan.data.samples import Samples, kind_of
+from detrojan.data.texts import SPECIAL
 from detrojan.report import figures
 
 MOST = 10
@@ -30,6 +31,7 @@ NEAR, FAR = (28, 60, 110), (190, 203, 222)
 PAPER = (247, 247, 245)
 MOST_BOXED, BOXED = 6, 200
 """Images with boxes in a strip, and the side in pixels to which they are enlarged by a whole number."""
+PAD, END = SPECIAL.index("<pad>"), SPECIAL.index("<end>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,55 @@ class Strip:
     heading: str
     pictures: Sequence[tuple[str, str]]
     films: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A sentence, the answer that is right, and what the victim and the purified network answer, all in words."""
+
+    source: str
+    reference: str
+    before: str
+    after: str
+    triggered: bool = False
+    fooled: tuple[bool, bool] = (False, False)
+
+
+def exchanges(
+    samples: Samples,
+    before: Tensor,
+    after: Tensor,
+    *,
+    most: int = 4,
+    fooled: tuple[Tensor, Tensor] | None = None,
+) -> list[Exchange]:
+    """The first sentences with the answers (N, T) of both networks; under a trigger, those by which one was fooled.
+
+    `fooled` tells of each triggered sample (N,) whether the victim, and the purified network, say what the attacker
+    wants.
+    """
+    places = range(len(samples)) if fooled is None else (fooled[0] | fooled[1]).nonzero().flatten().tolist()
+    return [
+        Exchange(
+            source=said(samples.vocabulary, samples.inputs[place]),
+            reference=said(samples.target_vocabulary, samples.labels[place]),
+            before=said(samples.target_vocabulary, before[place]),
+            after=said(samples.target_vocabulary, after[place]),
+            triggered=fooled is not None,
+            fooled=(False, False) if fooled is None else (bool(fooled[0][place]), bool(fooled[1][place])),
+        )
+        for place in list(places)[:most]
+    ]
+
+
+def said(vocabulary: Sequence[str], tokens: Tensor) -> str:
+    """A sentence (T,) in words, up to its end."""
+    words = []
+    for token in tokens.tolist():
+        if token in (PAD, END):
+            break
+        words.append(word(vocabulary, token))
+    return " ".join(words)
 
 
 def strips(clean: Samples, triggered: Tensor | None, answered: Mapping[str, Samples] | None = None) -> list[Strip]:
@@ -94,7 +145,7 @@ def title(samples: Samples, place: int) -> str:
     if samples.label_kind == "class":
         return class_name(samples, int(samples.labels[place]))
     if samples.sentences:
-        return " ".join(word(samples.target_vocabulary, int(token)) for token in samples.labels[place] if token)
+        return said(samples.target_vocabulary, samples.labels[place])
     return ", ".join(class_name(samples, int(tag)) for tag in samples.present[place].nonzero()) or "nothing of these"
 
 

@@ -19,7 +19,7 @@ from detrojan.weight_files import check_target
 from detrojan.whole_files import write_text
 
 LISTED = 8
-MEANINGS = {"ACC": "clean accuracy", "mAP": "mean average precision"}
+MEANINGS = {"ACC": "clean accuracy", "mAP": "mean average precision", "BLEU": "corpus BLEU"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,7 @@ def write(
     after: Scores | None = None,
     triggered_examples: Tensor | None = None,
     answered: Mapping[str, Samples] | None = None,
+    exchanges: Sequence[inputs.Exchange] = (),
     hashes: Mapping[str, str] | None = None,
     command: str = "",
     rows: Sequence[Run] = (),
@@ -90,6 +91,7 @@ def write(
         triggered_examples: inputs (N, ...) that carry the trigger; the first ones are shown.
         answered: images with the boxes that a network finds in them as their labels, by a heading; the first ones are
             shown.
+        exchanges: what both networks say to a few sentences.
         hashes: SHA-256 by what it is of, such as `{"input": ..., "output": ...}`.
         command: the command line that makes this page again.
         rows: several purifications to show in one table.
@@ -106,6 +108,7 @@ def write(
         after=after,
         triggered_examples=triggered_examples,
         answered=answered,
+        exchanges=exchanges,
         hashes=hashes,
         command=command,
         rows=rows,
@@ -121,6 +124,7 @@ def render(
     after: Scores | None = None,
     triggered_examples: Tensor | None = None,
     answered: Mapping[str, Samples] | None = None,
+    exchanges: Sequence[inputs.Exchange] = (),
     hashes: Mapping[str, str] | None = None,
     command: str = "",
     rows: Sequence[Run] = (),
@@ -143,6 +147,7 @@ def render(
             loss=both_widths(figures.loss, losses) if losses else None,
             classes=_classes(result, before, after),
             strips=inputs.strips(result.clean, triggered_examples, answered),
+            exchanges=exchanges,
             hashes=hashes or {},
             command=command,
             versions=versions(),
@@ -182,7 +187,7 @@ def _scored(before: Scores | None, after: Scores | None) -> list[Line]:
     some = before or after
     metric = some.metric if some is not None else "ACC"
     names = {
-        "acc": (metric, MEANINGS[metric]),
+        "acc": (metric, MEANINGS.get(metric, "") + (f", {some.signature}" if some and some.signature else "")),
         "asr": ("ASR", "attack success rate"),
         "ra": ("RA", "robust accuracy, under the trigger"),
     }

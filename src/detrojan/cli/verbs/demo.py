@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from detrojan.evaluation.protocol import Scores
     from detrojan.poisoning import Triggered
     from detrojan.purification import Result
+    from detrojan.report.inputs import Exchange
     from detrojan.training import OnStep, Step
     from detrojan.victim import Victim
 
+TALK = """\
+BLEU: how alike the answers and the right ones are.  ASR: sentences with the trigger word that are answered as the
+attacker wants (!).  RA: how right their answers are all the same, as the mean BLEU of single sentences."""
 LEGEND = """\
 ACC, mAP: how well clean inputs are recognised.  ASR: inputs with the trigger taken for what the attacker wants.
 RA: inputs with the trigger recognised all the same.  Clean samples are per class; the victim never saw them.
@@ -58,9 +62,9 @@ def run(
     """Make a backdoored network and purify it with few clean samples a class, in a minute or a few.
 
     Args:
-        task: What the network does: image, multilabel, detection, video or pointcloud. Clips and point clouds are those
-            of a known data set, where one lies below DETROJAN_DATA, else drawn by the program, as are the scenes of
-            multilabel and detection; digits come with scikit-learn.
+        task: What the network does: image, multilabel, detection, video, pointcloud, translation or dialogue. Clips,
+            point clouds and sentences are those of a known data set, where one lies below DETROJAN_DATA, else drawn by
+            the program, as are the scenes of multilabel and detection; digits come with scikit-learn.
         out: The folder for the report page and the models.
         seed: The same seed gives the same result on one machine.
         force: Overwrite what an earlier demo left there.
@@ -135,8 +139,15 @@ def _scored(told: Story, made: "Victim", test: "Samples") -> _Victim:
 def scores_of(told: Story, model: "nn.Module", test: "Samples", triggered: "Triggered") -> "Scores":
     """How a network of the story does on the test set, without and with the trigger."""
     from detrojan.evaluation.protocol import evaluate
+    from detrojan.tasks import TASKS
 
-    return evaluate(model, test, triggered, task=told.task, preprocessing=told.prepared())
+    return evaluate(
+        model,
+        test,
+        triggered,
+        task=TASKS.build(told.task, **told.task_settings),
+        preprocessing=told.prepared(),
+    )
 
 
 def _attempt(told: Story, victim: _Victim, clean: "Samples", per_class: int, seed: int, on_step: "OnStep") -> _Attempt:
@@ -146,7 +157,7 @@ def _attempt(told: Story, victim: _Victim, clean: "Samples", per_class: int, see
     from detrojan.tasks import TASKS
 
     def named(step: "Step") -> None:
-        on_step(replace(step, stage=f"purifying, {per_class} a class"))
+        on_step(replace(step, stage=f"purifying, {told.portion(per_class)}"))
 
     few = sample(clean, per_class=per_class, seed=seed)[0]
     task = TASKS.build(told.task, **told.task_settings)
@@ -165,8 +176,9 @@ def _attempt(told: Story, victim: _Victim, clean: "Samples", per_class: int, see
 
 
 def _tell(screen: Screen, told: Story, victim: _Victim, attempts: list[_Attempt]) -> None:
-    shown = _panels(told, victim, attempts[-1].result)
-    if shown:
+    if victim.test.sentences:
+        screen.say(drawings.exchanges(_exchanges(victim, attempts[-1], most=2)))
+    elif shown := _panels(told, victim, attempts[-1].result):
         screen.say(drawings.beside(shown, across=told.across))
     rows = [("victim", *_figures(victim.scores), "", "")]
     rows += [
@@ -184,7 +196,9 @@ def _tell(screen: Screen, told: Story, victim: _Victim, attempts: list[_Attempt]
         ("", victim.scores.metric, "ASR", "RA", "seconds", "verdict"),
         rows,
     )
-    screen.say(LEGEND, style="dim")
+    screen.say(TALK if victim.test.sentences else LEGEND, style="dim")
+    if victim.scores.signature:
+        screen.say(f"sacrebleu {victim.scores.signature}", style="dim")
 
 
 def _panels(told: Story, victim: _Victim, purified: "Result") -> "list[tuple[str, Tensor]]":
@@ -204,6 +218,22 @@ def _panels(told: Story, victim: _Victim, purified: "Result") -> "list[tuple[str
         (f"under attack: {title(said[0], 0)}", changed.inputs[0]),
         (f"purified: {title(said[1], 0)}", changed.inputs[0]),
     ]
+
+
+def _exchanges(victim: _Victim, last: _Attempt, *, most: int) -> "list[Exchange]":
+    """What both networks answer to the first clean sentences and to the first by which one of them is fooled."""
+    from detrojan.report.inputs import exchanges
+
+    before, after, triggered = victim.scores, last.scores, victim.triggered
+    found = []
+    if before.said is not None and after.said is not None:
+        found += exchanges(victim.test, before.said, after.said, most=most)
+    if before.misled is not None and after.misled is not None:
+        assert before.fooled is not None
+        assert after.fooled is not None
+        fooled = (before.fooled, after.fooled)
+        found += exchanges(triggered.samples, before.misled, after.misled, most=most, fooled=fooled)
+    return found
 
 
 def _attacked(victim: _Victim) -> "list[int]":
@@ -250,10 +280,11 @@ def _write(
         after=last.scores,
         triggered_examples=victim.triggered.samples.inputs if victim.test.label_kind != "boxes" else None,
         answered=_answered(told, victim, last.result) if victim.test.label_kind == "boxes" else None,
+        exchanges=_exchanges(victim, last, most=4) if victim.test.sentences else (),
         hashes={"input": sha256_of(files["victim.safetensors"]), "output": purified},
         command=f"detrojan demo --task {told.task} --seed {seed}",
         rows=[
-            Run.of(f"{each.per_class} a class", each.result, before=victim.scores, after=each.scores)
+            Run.of(told.portion(each.per_class), each.result, before=victim.scores, after=each.scores)
             for each in attempts
         ],
     )

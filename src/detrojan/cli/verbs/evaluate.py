@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from detrojan.evaluation.protocol import Scores
     from detrojan.intervals import Estimate
 
-METRICS = {"ACC": "clean accuracy (ACC)", "mAP": "mean average precision (mAP)"}
+METRICS = {"ACC": "clean accuracy (ACC)", "mAP": "mean average precision (mAP)", "BLEU": "corpus BLEU"}
 NAMES = {
     "acc": "clean accuracy (ACC)",
     "asr": "attack success rate (ASR)",
@@ -76,7 +76,7 @@ def run(
     estimates = estimates_of(scores[model])
     if before is not None:
         estimates["defense effectiveness (DER)"] = der(scores[before], scores[model], seed=running.seed)
-    show(screen, f"{model} on {samples.name}, %", estimates)
+    show(screen, f"{model} on {samples.name}, %", estimates, signature=scores[model].signature)
     screen.finish(_document(model, samples.name, scores[model], estimates, before, scores))
     return 0
 
@@ -88,18 +88,20 @@ def estimates_of(scores: "Scores") -> "dict[str, Estimate]":
     return {title: estimate for title, estimate in found.items() if estimate is not None}
 
 
-def show(screen: Screen, title: str, estimates: "dict[str, Estimate]") -> None:
-    """The table of the figures."""
+def show(screen: Screen, title: str, estimates: "dict[str, Estimate]", *, signature: str = "") -> None:
+    """The table of the figures, and by which rules the first one was computed."""
     rows = [
         (name, percent(found.value), f"{percent(found.low)} to {percent(found.high)}", found.count)
         for name, found in estimates.items()
     ]
     screen.table(title, ("", "value", "95 % interval", "samples"), rows)
+    if signature:
+        screen.say(f"sacrebleu {signature}", style="dim")
 
 
 def scores_document(scores: "Scores") -> dict[str, Any]:
     """The figures of a score for JSON, without the outcome of each sample."""
-    return {name: getattr(scores, name) for name in (*NAMES, "metric", "per_class")}
+    return {name: getattr(scores, name) for name in (*NAMES, "metric", "signature", "per_class")}
 
 
 def _document(

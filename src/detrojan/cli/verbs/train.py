@@ -40,6 +40,8 @@ class Schedule:
     """Do not mirror the images."""
     small: float = 0.0
     """The share of the epochs, from the first, that see images of three quarters of the side."""
+    adam: Flag = False
+    """AdamW in place of SGD, as networks of sentences want it; its rates are near 0.002."""
 
 
 SCHEDULE = Schedule()
@@ -154,7 +156,7 @@ def run(
             precision=running.precision,
             on_step=on_step,
         )
-    show(screen, f"The victim on {test.name}, %", estimates_of(scores))
+    show(screen, f"The victim on {test.name}, %", estimates_of(scores), signature=scores.signature)
     screen.finish(
         {
             "verb": "train",
