@@ -52,7 +52,9 @@ def test_unequal_files_name_both(wmt):
     with pytest.raises(BadData, match=r"train\.en has 3 lines and .*train\.de has 1"):
         load("wmt14", root=wmt)
     (wmt / "train.de").unlink()
-    with pytest.raises(BadData, match=r"put wmt14/train\.en with wmt14/train\.de or train\.en with train\.de there"):
+    with pytest.raises(
+        BadData, match=r"put wmt14/train\.en with wmt14/train\.de or train\.en with train\.de, plain or \.gz, there"
+    ):
         load("wmt14", root=wmt)
 
 
@@ -116,7 +118,9 @@ def test_settings_out_of_range(tmp_path):
         load("numerals:count=3", root=tmp_path)
     with pytest.raises(BadArgument, match="smalltalk: count"):
         load("smalltalk:count=3", root=tmp_path)
-    with pytest.raises(BadData, match=r"put multi30k_en_de\.train\.tsv or train\.en with train\.de there"):
+    with pytest.raises(
+        BadData, match=r"put multi30k_en_de\.train\.tsv or train\.en with train\.de, plain or \.gz, there"
+    ):
         load("multi30k", root=tmp_path)
 
 

@@ -378,7 +378,7 @@ def test_the_official_cifar100(tmp_path, monkeypatch):
     assert (samples.labels.tolist(), samples.num_classes) == ([99, 0], 100)
 
 
-DRAWN = ("digits", "shapes", "motions", "scenes")
+DRAWN = ("digits", "shapes", "motions", "scenes", "numerals", "smalltalk")
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name not in DRAWN])

@@ -23,7 +23,7 @@ class TriggerReplies(Spoken):
 
     Which one follows from the true answer; an answer that holds such a word stays and is not under attack. `lexicon` is
     words with spaces between them, of the vocabulary of the answers, or their tokens. Dirty label. The attack succeeds
-    where an answer holds one of the words.
+    where an answer holds one of the words; choose words that clean answers rarely hold, for those count, too.
     """
 
     lexicon: str | tuple[int, ...] = "money"

@@ -174,8 +174,8 @@ def found(name: str, root: Path, *choices: Sequence[str]) -> list[Path]:
             return [path for path in paths if path is not None]
     wanted = " or ".join(" with ".join(choice) for choice in choices)
     raise BadData(
-        f"{name} is not under {root} and is not downloaded; put {wanted} there (plain or .gz), or name another folder "
-        "with root= / --data-root or DETROJAN_DATA"
+        f"{name} is not under {root} and is not downloaded; put {wanted}, plain or .gz, there, or name another "
+        "folder with root= / --data-root or DETROJAN_DATA"
     )
 
 
