@@ -185,7 +185,7 @@ def fit(
         schedule=schedule,
         generator=generator,
     )
-    classify = classifier(network, preprocessing, execution)
+    classify = classifier(network, preprocessing, execution, doing)
 
     def augmented(inputs: Tensor) -> Tensor:
         return (augment or recipe.augment)(inputs, generator)
@@ -232,18 +232,26 @@ def _check(feed: Feed, task: Task, recipe: Recipe) -> None:
         raise BadArgument(f"boxes do not shrink with their images; set the recipe's small to 0, got {recipe.small}")
 
 
-def classifier(model: nn.Module, preprocessing: Preprocessing, execution: Execution) -> Callable[[Tensor], Tensor]:
+def classifier(
+    model: nn.Module, preprocessing: Preprocessing, execution: Execution, task: Task | None = None
+) -> Callable[[Tensor], Tensor]:
     """Scores (B, K) of pixels (B, C, H, W) in [0, 1] in eval mode, differentiable; the network's mode is given back."""
+    doing: Task = task or Classification()
 
     def classify(pixels: Tensor) -> Tensor:
         mode = model.training
         model.eval()
         with execution.running():
-            scores: Tensor = model(execution.send(preprocessing(pixels))).float()
+            outputs = doing.forward(_directly, model, execution.send(preprocessing(pixels)))
+            scores = doing.logits(outputs)
         model.train(mode)
         return scores
 
     return classify
+
+
+def _directly(network: Callable[[Tensor], Any], inputs: Tensor) -> Any:
+    return network(inputs)
 
 
 @dataclass(slots=True, kw_only=True)

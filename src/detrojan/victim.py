@@ -331,7 +331,7 @@ def _check_outputs(
     if data.label_kind not in ("class", "tags"):
         return  # the first batch tells
     network = execution.placed(model) if execution.sharded else execution.place(model)
-    scores = classifier(network, preprocessing, execution)(data.inputs[:1].to(execution.device))
+    scores = classifier(network, preprocessing, execution, task)(data.inputs[:1].to(execution.device))
     if scores.shape[1] < data.num_classes:
         raise BadArgument(
             f"{data.name} has {data.num_classes} classes and the network {scores.shape[1]} scores; set num_classes="

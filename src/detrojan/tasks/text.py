@@ -76,7 +76,7 @@ def _mixed(network: nn.Module, weight: float, pairs: Tensor) -> Any:
 
     def blend(embedding: nn.Module, given: tuple[Any, ...], _: Tensor) -> Tensor | None:
         assert isinstance(embedding, nn.Embedding)
-        if not given or given[0].shape != shown.shape or not torch.equal(given[0], shown):
+        if not given or not isinstance(given[0], Tensor) or not torch.equal(given[0], shown):
             return None  # of positions, or of the kinds of tokens
         theirs, ours = (F.embedding(each, embedding.weight) * (each != PAD)[..., None] for each in (other, own))
         return torch.lerp(theirs, ours, weight)
