@@ -129,7 +129,14 @@ STORIES: dict[str, Story] = {
         attack="baddet_rma",
         poison_rate=0.3,
         recipe={"epochs": 12, "batch": 32, "learning_rate": 0.05},
-        settings={"tune": "weights", "weight_learning_rate": 0.05, "steps": 150, "batch": 32},
+        # The best of eight candidates on a victim of another seed: under MixUp a detector of few scenes grows unsure.
+        settings={
+            "tune": "weights",
+            "augmentation": "none",
+            "weight_learning_rate": 0.1,
+            "steps": 150,
+            "batch": 32,
+        },
         per_class=(1, 10, 50),
         across=32,
         module="pycocotools",

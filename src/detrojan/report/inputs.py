@@ -36,11 +36,12 @@ PAD, END = SPECIAL.index("<pad>"), SPECIAL.index("<end>")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strip:
-    """Pictures in a row, each a data URI with its caption; `films` stand below each other."""
+    """Pictures in a row, each a data URI with its caption; `films` stand below each other, `few` are shown large."""
 
     heading: str
     pictures: Sequence[tuple[str, str]]
     films: bool = False
+    few: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +192,7 @@ def _boxed(heading: str, samples: Samples) -> Strip:
         (figures.picture(with_boxes(image, boxes, names, scale=scale), limit=limit), title(samples, place))
         for place, (image, boxes) in enumerate(zip(samples.inputs, samples.labels, strict=True))
     ]
-    return Strip(heading=heading, pictures=pictures, films=True)
+    return Strip(heading=heading, pictures=pictures, few=True)
 
 
 def _letters() -> ImageFont.FreeTypeFont:

@@ -212,12 +212,12 @@ def _panels(told: Story, victim: _Victim, purified: "Result") -> "list[tuple[str
     place = int(victim.scores.fooled.int().argmax())
     changed = triggered.samples.subset([place])
     said = [replace(changed, labels=_said(told, model, changed)) for model in (victim.made.model, purified.model)]
-    clean = test.inputs[_attacked(victim)[place]]
-    return [
-        (title(changed, 0), clean),
-        (f"under attack: {title(said[0], 0)}", changed.inputs[0]),
-        (f"purified: {title(said[1], 0)}", changed.inputs[0]),
-    ]
+    clean = test.subset([_attacked(victim)[place]])
+    captions = (title(clean, 0), f"under attack: {title(said[0], 0)}", f"purified: {title(said[1], 0)}")
+    shown = (clean, *said)
+    if clean.label_kind == "boxes":
+        shown = tuple(replace(each, inputs=drawings.outlined(each.inputs[0], each.labels[0])[None]) for each in shown)
+    return [(caption, each.inputs[0]) for caption, each in zip(captions, shown, strict=True)]
 
 
 def _exchanges(victim: _Victim, last: _Attempt, *, most: int) -> "list[Exchange]":
