@@ -154,7 +154,7 @@ BARE = {
 }
 ABSENT = {
     "images": (result(images=(5,)), ["Example inputs"]),
-    "attempt": (result(accepted=False, agreement=20), ["Same label", "Accuracy by class", "the attempt "]),
+    "attempt": (result(accepted=False, agreement=20), ["Same answer", "Accuracy by class", "the attempt "]),
     "extras": (result(), ["Test set", "ASR", "SHA-256", "Command", "All runs", "With the trigger", "Weak", "is known"]),
     "records": (
         replace(result(masks=False), **BARE),

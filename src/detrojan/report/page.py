@@ -174,7 +174,7 @@ def _groups(result: Result, before: Scores | None, after: Scores | None) -> list
                 after=verdict.after,
                 change=_negative(verdict.lost),
             ),
-            Line(name="Same label", hint="given by both networks", after=verdict.agreement),
+            Line(name="Same answer", hint="of both networks", after=verdict.agreement),
         ]
     groups = [(f"{judged} ({verdict.before.count:,}){attempt if _attempted(result) else ''}", lines)]
     some = before or after
