@@ -1,7 +1,8 @@
 """What the attacks on detectors share: the trigger, the box that it stands in, and draws that follow from the boxes.
 
 Source: Chan et al., "BadDet: Backdoor Attacks on Object Detection" (2022). Rates and sizes are the paper's as they are
-remembered (a chequered trigger; of the images, 10 % for generation, 20 % for disappearance, 30 % for the two others).
+remembered, not looked up (a chequered trigger; 10 % of the images for generation, 20 % for disappearance, 30 % for the
+two others); here a rate is a share of the images that can be attacked, so that rare targets may need a higher one.
 """
 
 from abc import abstractmethod
