@@ -13,6 +13,8 @@ from detrojan.bench.cells import Clean, VictimSpec
 from detrojan.bench.versions import code_version
 from detrojan.errors import BadArgument, UnknownName
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
 
 def test_the_name_that_is_shown_is_no_part_of_a_key():
     assert replace(CELL, shown="other").key == CELL.key
@@ -76,8 +78,14 @@ def test_what_cannot_be_is_refused(make, error, sentence):
 @pytest.mark.skipif(
     sys.version_info[:2] != (3, 11), reason="versions of code are told by the syntax tree of Python 3.11"
 )
-def test_the_published_rows_belong_to_the_code_as_it_stands():
+@pytest.mark.parametrize(
+    ("rows", "cells"),
+    [
+        ("table1-cifar10.jsonl", grid.named("table1-cifar10")),
+        ("rivals-first.jsonl", BENCHMARKS / "rivals-first.toml"),
+    ],
+)
+def test_the_published_rows_belong_to_the_code_as_it_stands(rows, cells):
     """Else run the bench anew, or declare in `versions.UNCHANGED` that a rewrite changed no figure."""
-    rows = Path(__file__).resolve().parents[2] / "benchmarks" / "table1-cifar10.jsonl"
-    published = {json.loads(line)["key"] for line in rows.read_text().splitlines()}
-    assert published == grid.read(grid.named("table1-cifar10")).keys
+    published = {json.loads(line)["key"] for line in (BENCHMARKS / rows).read_text().splitlines()}
+    assert published == grid.read(cells).keys
