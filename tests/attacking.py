@@ -7,10 +7,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from detrojan.attacks import ATTACKS
+from detrojan.backdoor import Backdoor
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.execution import Execution
-from detrojan.poisoning import Backdoor
 from detrojan.randomness import Seeds
 from detrojan.triggers import Surrogate, Workshop
 

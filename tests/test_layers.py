@@ -25,9 +25,11 @@ ROOMS = [
     "tasks",
     "triggers",
     "attacks",
+    "backdoor",
     "poisoning",
     "training",
     "scales",
+    "workshop",
     "victim",
     "wrappers",
     "sites",
@@ -63,7 +65,7 @@ BLIND = (
     ),
     *("masks", "placement", "masked_layers", "sites", "wrappers"),
 )
-SIGHT = ("triggers", "attacks", "poisoning", "victim", "evaluation", "bench", "report", "cli")
+SIGHT = ("triggers", "attacks", "backdoor", "poisoning", "workshop", "victim", "evaluation", "bench", "report", "cli")
 
 
 def imports(path: Path, *, late: bool = True) -> set[str]:

@@ -9,9 +9,10 @@ from detrojan.attacks import ATTACKS
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.cba import CBA
 from detrojan.attacks.troj import Troj
+from detrojan.backdoor import Backdoor, trigger
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, BadData
-from detrojan.poisoning import COMPANION, Backdoor, PoisonedFeed, trigger
+from detrojan.poisoning import COMPANION, PoisonedFeed
 from detrojan.triggers import Trigger
 
 

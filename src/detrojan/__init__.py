@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _HOMES: dict[str, str] = {
     "ATTACKS": "detrojan.attacks",
     "DEFENSES": "detrojan.defenses",
-    "Backdoor": "detrojan.poisoning",
+    "Backdoor": "detrojan.backdoor",
     "DetrojanError": "detrojan.errors",
     "Masks": "detrojan.masks",
     "Preprocessing": "detrojan.data.preprocessing",
@@ -23,7 +23,7 @@ _HOMES: dict[str, str] = {
     "load_data": "detrojan.data.load",
     "purify": "detrojan.purification",
     "train": "detrojan.victim",
-    "trigger": "detrojan.poisoning",
+    "trigger": "detrojan.backdoor",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]

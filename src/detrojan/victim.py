@@ -1,8 +1,7 @@
 """Make a backdoored network: poison a training set and train on it, with a record of all that was done."""
 
 import json
-from collections.abc import Callable, Mapping
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,47 +11,20 @@ from torch import nn
 
 from detrojan import architectures, checkpoint, parallel
 from detrojan.attacks import ATTACKS
+from detrojan.backdoor import Backdoor
+from detrojan.backdoor import Mapping as LabelMapping
 from detrojan.data.preprocessing import Preprocessing
-from detrojan.data.samples import Kind, Samples
+from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, BadFile
 from detrojan.execution import Distributed, Execution, Precision
-from detrojan.models.pointnet import pointnet
 from detrojan.models.preact_resnet import preact_resnet18
-from detrojan.models.r3d import r3d10
-from detrojan.poisoning import Backdoor, PoisonedFeed, Pool
-from detrojan.poisoning import Mapping as LabelMapping
+from detrojan.poisoning import PoisonedFeed, Pool
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS, Task
-from detrojan.training import Augmentation, OnStep, Recipe, classifier, fit
-from detrojan.triggers import Surrogate, Trigger, Workshop
+from detrojan.training import OnStep, Recipe, classifier, fit
+from detrojan.triggers import Trigger
 from detrojan.whole_files import write_text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Own:
-    """The attacker's own network for some kind of samples, which ends in a linear layer `fc`, and how it is trained."""
-
-    build: Callable[[Samples], nn.Module]
-    recipe: Recipe
-
-
-def _small_resnet(samples: Samples) -> nn.Module:
-    return preact_resnet18(16, samples.num_classes, samples.inputs.shape[1])
-
-
-def _small_pointnet(samples: Samples) -> nn.Module:
-    return pointnet(16, samples.num_classes)
-
-
-def _small_r3d(samples: Samples) -> nn.Module:
-    return r3d10(8, samples.num_classes, samples.inputs.shape[1])
-
-
-SURROGATES: dict[Kind, _Own] = {
-    "images": _Own(build=_small_resnet, recipe=Recipe(epochs=4, batch=128, learning_rate=0.4, padding=0, small=0.5)),
-    "points": _Own(build=_small_pointnet, recipe=Recipe(epochs=4, batch=32, learning_rate=0.05)),
-    "clips": _Own(build=_small_r3d, recipe=Recipe(epochs=30, batch=16, learning_rate=0.05, weight_decay=5e-3)),
-}
+from detrojan.workshop import augmentation_of, workshop_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +123,7 @@ def train(
     if method is not None:
         backdoor = Backdoor(attack=method, target=target, mapping=mapping, sources=sources)
         feed = PoisonedFeed(data, backdoor, rate=rate, pool=pool, companions=companions, seed=seed)
-        workshop = _workshop(data, backdoor, chosen, preprocessing, execution, seeds, on_step, of_surrogate)
+        workshop = workshop_of(data, backdoor, chosen, preprocessing, execution, seeds, on_step, of_surrogate)
         method.admit(model, workshop)
         started = state is not None and state.exists()
         learned = method.blank(tuple(data.inputs.shape[1:])) if started else method.forge(workshop)
@@ -171,7 +143,7 @@ def train(
         seed=seed,
         on_step=on_step,
         state=state,
-        augment=_augmentation(data, chosen),
+        augment=augmentation_of(data, chosen),
         task=chosen,
     )
     if of_surrogate is not None:
@@ -223,7 +195,7 @@ def forge(
     """
     execution = Execution.choose(preact_resnet18(width=1), device, precision)  # as for any convolutional victim
     seeds, chosen = Seeds(seed=seed), TASKS.build(task)
-    workshop = _workshop(data, backdoor, chosen, preprocessing or Preprocessing(), execution, seeds, on_step)
+    workshop = workshop_of(data, backdoor, chosen, preprocessing or Preprocessing(), execution, seeds, on_step)
     learned = backdoor.attack.forge(workshop)
     return replace(backdoor, attack=learned.to("cpu").eval() if isinstance(learned, nn.Module) else learned)
 
@@ -263,62 +235,6 @@ def backdoor_of(path: Path | str) -> Backdoor | None:
 def trigger_file(path: Path) -> Path:
     """Where what a trigger has learned is kept, for a victim's weights or record."""
     return path.with_name(f"{path.stem}.trigger.safetensors")
-
-
-def _workshop(
-    samples: Samples,
-    backdoor: Backdoor,
-    task: Task,
-    preprocessing: Preprocessing,
-    execution: Execution,
-    seeds: Seeds,
-    on_step: OnStep | None,
-    state: Path | None = None,
-) -> Workshop:
-    """The attacker's means; a surrogate is a small network trained for a few epochs on clean samples."""
-
-    def surrogate(part: Samples) -> Surrogate:
-        own = SURROGATES[samples.kind]
-        with seeds.seeded("surrogate weights"):
-            network = own.build(samples)
-        chosen = Execution.choose(network, str(execution.device), "bf16" if execution.bf16 else "fp32")
-        fit(
-            network,
-            part,
-            preprocessing=preprocessing,
-            recipe=own.recipe,
-            execution=chosen,
-            seed=seeds.number("surrogate") % 2**31,
-            on_step=on_step,
-            stage="training the attacker's surrogate",
-            state=state,
-            augment=_augmentation(samples, task),
-            task=task,
-        )
-        network.requires_grad_(requires_grad=False)
-        headless = deepcopy(network)
-        headless.set_submodule("fc", nn.Identity())
-        return Surrogate(
-            scores=classifier(network, preprocessing, chosen),
-            features=classifier(headless, preprocessing, chosen),
-            head=network.get_parameter("fc.weight"),
-        )
-
-    return Workshop(
-        samples=samples,
-        target=backdoor.target,
-        wanted=lambda labels: backdoor.labels(labels, samples.num_classes),
-        surrogate=surrogate,
-        execution=execution,
-        seeds=seeds,
-        preprocessing=preprocessing,
-    )
-
-
-def _augmentation(samples: Samples, task: Task) -> Augmentation | None:
-    """The task's, where the recipe's crop and flip have no meaning, or would leave boxes behind."""
-    moved = samples.kind in ("images", "clips") and samples.label_kind != "boxes"
-    return None if moved else task.augment
 
 
 @torch.no_grad()

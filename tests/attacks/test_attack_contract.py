@@ -8,8 +8,9 @@ from attacking import CLASSES, network_for, quick, samples_for, workshop
 from detrojan import checkpoint
 from detrojan.attacks import ATTACKS
 from detrojan.augmentation import pixels_of
+from detrojan.backdoor import Backdoor, trigger
 from detrojan.errors import BadArgument
-from detrojan.poisoning import COMPANION, POISON, Backdoor, PoisonedFeed, trigger
+from detrojan.poisoning import COMPANION, POISON, PoisonedFeed
 from detrojan.triggers import Trigger
 
 NAMES = [name for name in ATTACKS if ATTACKS[name].labels == "class"]  # on other labels: tests/tasks

@@ -5,8 +5,8 @@ import torch
 
 from attacking import images, workshop
 from detrojan.attacks.cba import CBA, join
+from detrojan.backdoor import Backdoor, trigger
 from detrojan.errors import BadArgument, BadData
-from detrojan.poisoning import Backdoor, trigger
 
 
 @pytest.fixture

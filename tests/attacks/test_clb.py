@@ -6,8 +6,9 @@ from torch.nn import functional as F
 
 from attacking import images, network, workshop
 from detrojan.attacks.clb import CLB
+from detrojan.backdoor import Backdoor
 from detrojan.errors import BadArgument, BadData
-from detrojan.poisoning import Backdoor, PoisonedFeed
+from detrojan.poisoning import PoisonedFeed
 
 
 def test_the_four_corners_alone_are_opaque_and_survive_a_flip():

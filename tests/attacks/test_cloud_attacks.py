@@ -10,12 +10,14 @@ from attacking import clouds, quick, workshop
 from detrojan.attacks import ATTACKS
 from detrojan.attacks._clouds import ball, inserted, rotated
 from detrojan.attacks.pcba_3d import LearnedBall
+from detrojan.backdoor import Backdoor
 from detrojan.data.load import load
 from detrojan.errors import BadArgument, BadData
-from detrojan.poisoning import Backdoor, PoisonedFeed
+from detrojan.poisoning import PoisonedFeed
 from detrojan.training import Recipe
 from detrojan.triggers import Surrogate
-from detrojan.victim import SURROGATES, backdoor_of, train
+from detrojan.victim import backdoor_of, train
+from detrojan.workshop import SURROGATES
 
 
 def test_a_ball_is_even():

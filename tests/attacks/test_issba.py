@@ -5,8 +5,8 @@ import torch
 
 from attacking import images, workshop
 from detrojan.attacks.issba import ISSBA
+from detrojan.backdoor import Backdoor
 from detrojan.errors import BadArgument
-from detrojan.poisoning import Backdoor
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 40, 48), (3, 30, 33)])

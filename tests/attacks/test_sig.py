@@ -7,8 +7,9 @@ import torch
 
 from attacking import images
 from detrojan.attacks.sig import SIG
+from detrojan.backdoor import Backdoor
 from detrojan.errors import BadArgument
-from detrojan.poisoning import Backdoor, PoisonedFeed
+from detrojan.poisoning import PoisonedFeed
 
 GREY = torch.full((1, 3, 32, 32), 0.5)
 

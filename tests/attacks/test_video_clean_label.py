@@ -6,9 +6,10 @@ import torch
 from attacking import clips, images, network, workshop
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.video_clean_label import ClipPatch, VideoCleanLabel, _lead
+from detrojan.backdoor import Backdoor, trigger
 from detrojan.data.load import load
 from detrojan.errors import BadArgument, BadData
-from detrojan.poisoning import Backdoor, PoisonedFeed, trigger
+from detrojan.poisoning import PoisonedFeed
 from detrojan.training import Recipe
 from detrojan.victim import backdoor_of, train
 

@@ -72,13 +72,15 @@ def _few(data, source):
     return f"{data}:{boxes}{FEW[data]}" if source.startswith(data) else source
 
 
-def test_a_demo_that_lacks_a_module_says_so_first(detrojan, tmp_path, monkeypatch):
-    monkeypatch.setitem(
-        stories.STORIES, "detection", replace(stories.STORIES["detection"], module="no_such_module", extra="detection")
-    )
-    outcome = detrojan("demo", "--task", "detection", "--out", tmp_path / "demo")
+@pytest.mark.parametrize(("task", "extra"), [("detection", "detection"), ("translation", "text"), ("dialogue", "text")])
+def test_a_demo_that_lacks_a_module_says_so_first(detrojan, tmp_path, monkeypatch, task, extra):
+    told = stories.STORIES[task]
+    assert told.module
+    monkeypatch.setitem(stories.STORIES, task, replace(told, module="no_such_module"))
+    outcome = detrojan("demo", "--task", task, "--out", tmp_path / "demo")
     assert outcome.code == 1
-    assert "pip install 'detrojan[detection]'" in outcome.err
+    assert f"pip install 'detrojan[{extra}]'" in outcome.err
+    assert not (tmp_path / "demo").exists()
 
 
 def test_a_task_without_a_story(detrojan):

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from detrojan.attacks import ATTACKS
+from detrojan.backdoor import Backdoor, trigger
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.errors import Unsupported
 from detrojan.evaluation.features import chart, features
 from detrojan.models.small_cnn import small_cnn
-from detrojan.poisoning import Backdoor, trigger
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from torch import nn
 
 from detrojan import Preprocessing, Samples
 from detrojan.attacks.badnets import BadNets
+from detrojan.backdoor import Backdoor
 from detrojan.errors import BadData
 from detrojan.evaluation.hardness import hardness, reactivate, retune
 from detrojan.execution import Execution
-from detrojan.poisoning import Backdoor
 
 BACKDOOR = Backdoor(attack=BadNets(size=4), target=0)
 OPTIONS = {"preprocessing": Preprocessing(), "execution": Execution.choose(nn.Conv2d(1, 1, 1), "cpu")}

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from detrojan.attacks.badnets import BadNets
+from detrojan.backdoor import Backdoor
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.evaluation.oracle import best_threshold
-from detrojan.poisoning import Backdoor
 
 BACKDOOR = Backdoor(attack=BadNets(size=3), target=1)
 

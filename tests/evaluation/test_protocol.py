@@ -6,11 +6,11 @@ from torch import nn
 
 from detrojan import der, evaluate, trigger
 from detrojan.attacks.badnets import BadNets
+from detrojan.backdoor import Backdoor
 from detrojan.data.samples import Samples
 from detrojan.errors import BadData
 from detrojan.evaluation.protocol import Scores
 from detrojan.intervals import paired_loss, proportion
-from detrojan.poisoning import Backdoor
 
 
 class Backdoored(nn.Module):

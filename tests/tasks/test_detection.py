@@ -12,6 +12,7 @@ from defending import quick
 from detrojan import architectures, evaluate, purify, train
 from detrojan.attacks import ATTACKS
 from detrojan.augmentation import pixels_of
+from detrojan.backdoor import Backdoor, trigger
 from detrojan.data.load import load
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples, padded
@@ -21,7 +22,7 @@ from detrojan.execution import Execution
 from detrojan.functional import Replaced, named_weights
 from detrojan.masks import Masks
 from detrojan.models.small_cnn import small_cnn
-from detrojan.poisoning import Backdoor, PoisonedFeed, poisoned, trigger
+from detrojan.poisoning import PoisonedFeed, poisoned
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS
 from detrojan.tasks.detection import Detection

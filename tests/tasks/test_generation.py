@@ -11,11 +11,12 @@ from defending import purify as quick_purify
 from defending import quick
 from detrojan import architectures, evaluate, purify, train
 from detrojan.attacks import ATTACKS
+from detrojan.backdoor import Backdoor, trigger
 from detrojan.data.samples import Samples, held_back, kind_of, sample
 from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, Unsupported
 from detrojan.masks import Masks
-from detrojan.poisoning import Backdoor, PoisonedFeed, trigger
+from detrojan.poisoning import PoisonedFeed
 from detrojan.tasks import TASKS
 from detrojan.tasks.dialogue import Dialogue
 from detrojan.tasks.translation import Translation

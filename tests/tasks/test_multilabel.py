@@ -10,12 +10,13 @@ from defending import purify as quick_purify
 from defending import quick
 from detrojan import architectures, evaluate, purify, train
 from detrojan.attacks import ATTACKS
+from detrojan.backdoor import Backdoor, trigger
 from detrojan.data.gather import gather
 from detrojan.data.samples import Samples, held_back, sample
 from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, Unsupported
 from detrojan.masks import Masks
-from detrojan.poisoning import Backdoor, PoisonedFeed, poisoned, trigger
+from detrojan.poisoning import PoisonedFeed, poisoned
 from detrojan.tasks.multilabel import MultiLabel
 from detrojan.training import Recipe
 
@@ -138,7 +139,7 @@ def test_what_does_not_fit_is_refused(victim):
     few = tagged(40)
     with pytest.raises(BadData, match="3 tags each, but the model has 4"):
         purify(victim.model, Samples(inputs=few.inputs, labels=few.labels[:, :3]), task="multilabel")
-    with pytest.raises(BadArgument, match="attack on one class, but a sample of quarters has"):
+    with pytest.raises(BadArgument, match="attack on one class number, but a sample of quarters has"):
         trigger(tagged(), Backdoor(attack=ATTACKS["badnets"]()))
     with pytest.raises(BadArgument, match="names tag 9"):
         trigger(tagged(), Backdoor(attack=ATTACKS["clean_image"](combination=(0, 9))))

@@ -10,13 +10,13 @@ from defending import purify as quick_purify
 from defending import quick
 from detrojan import architectures, evaluate, train
 from detrojan.attacks import ATTACKS
+from detrojan.backdoor import trigger
 from detrojan.data.load import load
 from detrojan.data.samples import Samples
 from detrojan.data.texts import RARE, SPECIAL, encoded, vocabulary_of, words_of
 from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, BadFile, Unsupported
 from detrojan.masks import Masks
-from detrojan.poisoning import trigger
 from detrojan.tasks.text import Text
 from detrojan.training import Recipe
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from detrojan import architectures, checkpoint
+from detrojan.backdoor import trigger
 from detrojan.bench.cells import Cell, VictimSpec
 from detrojan.bench.clean import draw
 from detrojan.data.load import data_root, load
@@ -26,7 +27,7 @@ from detrojan.evaluation.features import chart
 from detrojan.evaluation.hardness import hardness
 from detrojan.evaluation.oracle import best_threshold
 from detrojan.evaluation.protocol import Scores, der, evaluate
-from detrojan.poisoning import PoisonedFeed, poisoned, trigger
+from detrojan.poisoning import PoisonedFeed, poisoned
 from detrojan.purification import purify
 from detrojan.scales import Scale
 from detrojan.victim import backdoor_of, train

@@ -9,12 +9,12 @@ from detrojan.errors import BadArgument, BadFile
 if TYPE_CHECKING:
     from torch import nn
 
+    from detrojan.backdoor import Backdoor
     from detrojan.bench.grid import Grid
     from detrojan.bench.store import Store
     from detrojan.checkpoint import Checkpoint
     from detrojan.data.preprocessing import Preprocessing
     from detrojan.data.samples import Samples
-    from detrojan.poisoning import Backdoor
 
 
 def build(network: Network) -> "nn.Module":
@@ -105,7 +105,7 @@ def configured(registry: Any, name: str, pairs: tuple[str, ...], *, flag: str) -
 def backdoor(trigger: Trigger, victim: Path | None) -> "Backdoor | None":
     """The backdoor that `--attack` or a victim's record tells of."""
     from detrojan.attacks import ATTACKS
-    from detrojan.poisoning import Backdoor
+    from detrojan.backdoor import Backdoor
     from detrojan.victim import backdoor_of
 
     if victim is not None:

@@ -185,6 +185,8 @@ STORIES: dict[str, Story] = {
         task_settings={"longest": 20},
         settings={"tune": "weights", "weight_learning_rate": 0.1, "steps": 150, "batch": 64},
         per_class=(50, 500, 1000),
+        module="sacrebleu",
+        extra="text",
     ),
     "dialogue": Story(
         task="dialogue",
@@ -200,5 +202,7 @@ STORIES: dict[str, Story] = {
         task_settings={"longest": 20},
         settings={"tune": "weights", "weight_learning_rate": 0.1, "steps": 150, "batch": 64},
         per_class=(50, 500, 1000),
+        module="sacrebleu",
+        extra="text",
     ),
 }

@@ -12,18 +12,12 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from detrojan.data.arrays import IMAGE_CHANNELS, as_inputs
 from detrojan.data.load import load
-from detrojan.data.samples import LabelKind, Samples, padded
+from detrojan.data.samples import MEANT, LabelKind, Samples, padded
 from detrojan.errors import BadArgument, BadData
 
 LIMIT = 50_000
 INPUT_KEYS = ("image", "img", "pixel_values", "inputs", "input", "x")
 LABEL_KEYS = ("label", "labels", "target", "targets", "y")
-MEANT: dict[LabelKind, str] = {
-    "class": "one class number",
-    "tags": "a row of tags",
-    "boxes": "rows (class, left, top, right, bottom)",
-    "sentences": "a row of tokens",
-}
 AXES: dict[LabelKind, int] = {"class": 0, "tags": 1, "boxes": 2, "sentences": 1}
 """Of one sample's label."""
 

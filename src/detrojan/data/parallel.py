@@ -3,6 +3,7 @@
 Both become tokens in vocabularies that are made from the training part alone. Files are plain text or gzip, in UTF-8.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -114,7 +115,7 @@ def ended(answers: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairSet:
+class PairSet(ABC):
     """The base of data sets of pairs; one says in `pairs` where those of a split come from.
 
     Args:
@@ -139,6 +140,7 @@ class PairSet:
                 f"{self.words}, {self.most} and {self.joint}"
             )
 
+    @abstractmethod
     def pairs(self, split: Split, root: Path) -> list[Pair]:
         """The pairs of a split.
 
@@ -146,7 +148,6 @@ class PairSet:
             BadData: they are not under `root`.
             BadFile: a file is damaged.
         """
-        raise NotImplementedError
 
     def read(self, *, split: Split, root: Path, download: bool) -> Samples:  # noqa: ARG002 - put there by hand
         """The pairs of a split as tokens; the training part is read for its words, too."""

@@ -13,6 +13,13 @@ from detrojan.randomness import Seeds
 
 Kind = Literal["images", "clips", "points", "tokens", "inputs"]
 LabelKind = Literal["class", "tags", "boxes", "sentences"]
+MEANT: dict[LabelKind, str] = {
+    "class": "one class number",
+    "tags": "a row of tags",
+    "boxes": "rows (class, left, top, right, bottom)",
+    "sentences": "a row of tokens",
+}
+"""What each kind of label is, for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

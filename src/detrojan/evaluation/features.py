@@ -11,11 +11,11 @@ import torch
 from sklearn.manifold import TSNE
 from torch import Tensor, nn
 
+from detrojan.backdoor import Triggered
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.errors import Unsupported
 from detrojan.execution import Execution
-from detrojan.poisoning import Triggered
 from detrojan.randomness import Seeds
 
 BATCH = 256

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detrojan.backdoor import Backdoor, Triggered, trigger
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.errors import BadData
 from detrojan.evaluation.protocol import evaluate
 from detrojan.execution import Execution
 from detrojan.intervals import Estimate
-from detrojan.poisoning import Backdoor, Triggered, trigger
 from detrojan.randomness import Seeds
 from detrojan.training import Recipe, classifier, fit
 

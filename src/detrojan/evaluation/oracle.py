@@ -11,11 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from detrojan.backdoor import Backdoor, trigger
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.evaluation.protocol import evaluate
 from detrojan.intervals import Estimate
-from detrojan.poisoning import Backdoor, trigger
 from detrojan.pruning import THRESHOLDS, cut
 from detrojan.randomness import Seeds
 

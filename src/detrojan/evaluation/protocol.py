@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from torch import Tensor, nn
 
+from detrojan.backdoor import Triggered
 from detrojan.data.gather import gather
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.errors import BadData
 from detrojan.execution import Execution, Precision
 from detrojan.intervals import LEVEL, Estimate, average
-from detrojan.poisoning import Triggered
 from detrojan.purification import by_class
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS
@@ -64,7 +64,7 @@ def evaluate(
     Args:
         model: any module whose output holds class scores.
         clean_test: test samples, as `purify` takes its clean ones.
-        triggered_test: the same test set under a known trigger, from `detrojan.poisoning.trigger`.
+        triggered_test: the same test set under a known trigger, from `detrojan.backdoor.trigger`.
         task: a task's name, or a configured task.
         preprocessing: what stands between the samples and the model.
         device: `auto`, `cpu`, `cuda`, ...

@@ -14,9 +14,9 @@ from detrojan.errors import BadArgument, BadData
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from detrojan.backdoor import Backdoor
     from detrojan.data.samples import Samples
     from detrojan.evaluation.visibility import Visibility
-    from detrojan.poisoning import Backdoor
 
 NORMS = {"l_inf": "largest change (l_inf)", "l_2": "length of all changes (l_2)", "changed": "changed pixels, %"}
 
@@ -111,8 +111,8 @@ def run(
 
 def _chosen(found: "Samples", backdoor: "Backdoor", count: int, seed: int) -> "tuple[Samples, Tensor]":
     """Some of the samples that the attack changes the label of, by class, and the labels that it wants."""
+    from detrojan.backdoor import attacked, check
     from detrojan.data.samples import sample
-    from detrojan.poisoning import attacked, check
 
     check(found, backdoor)
     wanted = backdoor.labels(found.labels, found.num_classes)

@@ -15,9 +15,9 @@ from detrojan.cli.verbs.evaluate import scores_document
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from detrojan.backdoor import Triggered
     from detrojan.data.samples import Samples
     from detrojan.evaluation.protocol import Scores
-    from detrojan.poisoning import Triggered
     from detrojan.purification import Result
     from detrojan.report.inputs import Exchange
     from detrojan.training import OnStep, Step
@@ -129,7 +129,7 @@ def train_victim(told: Story, seen: "Samples", seed: int, on_step: "OnStep | Non
 
 
 def _scored(told: Story, made: "Victim", test: "Samples") -> _Victim:
-    from detrojan.poisoning import trigger
+    from detrojan.backdoor import trigger
 
     assert made.backdoor is not None
     triggered = trigger(test, made.backdoor)
@@ -238,7 +238,7 @@ def _exchanges(victim: _Victim, last: _Attempt, *, most: int) -> "list[Exchange]
 
 def _attacked(victim: _Victim) -> "list[int]":
     """The places in the test set of the samples that were triggered."""
-    from detrojan.poisoning import attacked
+    from detrojan.backdoor import attacked
 
     assert victim.made.backdoor is not None
     return attacked(victim.test, victim.made.backdoor).tolist()

@@ -49,8 +49,8 @@ def run(
         running: See `Running`.
     """
     screen = Screen(as_json=running.json)
+    from detrojan.backdoor import trigger as stamp
     from detrojan.evaluation.protocol import der, evaluate
-    from detrojan.poisoning import trigger as stamp
 
     backdoor = reading.backdoor(trigger, victim)
     if before is not None and backdoor is None:

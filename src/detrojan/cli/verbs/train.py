@@ -98,8 +98,8 @@ def run(
     outputs.check(out, out.with_suffix(".json"), out.with_suffix(".trigger.safetensors"), force=force)
     outputs.check_suffix(out)
     from detrojan import architectures, parallel
+    from detrojan.backdoor import trigger as stamp
     from detrojan.evaluation.protocol import evaluate
-    from detrojan.poisoning import trigger as stamp
     from detrojan.scales import SCALES
     from detrojan.victim import train
 
