@@ -133,7 +133,7 @@ def test_nothing_that_purifies_can_reach_a_trigger_or_a_test_set(blind):
 
 
 def test_the_oracle_test_itself_would_see_a_breach():
-    assert "poisoning" in reachable("evaluation")
+    assert "backdoor" in reachable("evaluation")
     assert "attacks" in reachable("victim")
 
 
