@@ -103,11 +103,11 @@ def test_a_closed_pipe_is_no_failure_with_a_traceback():
 
 
 def test_closed_sets_are_those_of_the_package():
-    from detrojan import execution, poisoning
+    from detrojan import backdoor, execution, poisoning
     from detrojan.data import splits
 
     assert get_args(options.Precision) == get_args(execution.Precision)
-    assert get_args(options.Mapping) == get_args(poisoning.Mapping)
+    assert get_args(options.Mapping) == get_args(backdoor.Mapping)
     assert get_args(options.Pool) == get_args(poisoning.Pool)
     assert get_args(options.Split) == get_args(splits.Split)
 

@@ -330,7 +330,7 @@ def test_a_feed_poisons_images_and_their_boxes(name, scenes):
 
 def test_attacks_that_do_not_fit_are_refused(scenes):
     tags = load("scenes:count=4,size=48")
-    with pytest.raises(BadArgument, match="attack on boxes, but a sample"):
+    with pytest.raises(BadArgument, match="has a row of tags; choose another"):
         trigger(tags, Backdoor(attack=ATTACKS.build("baddet_rma")))
     with pytest.raises(BadArgument, match="names its target itself"):
         trigger(scenes, Backdoor(attack=ATTACKS.build("baddet_rma"), target=3))
