@@ -8,7 +8,8 @@ from torch import nn
 
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
-from detrojan.defenses.nft import NFT, drift_weight, floors_of
+from detrojan.defenses._floors import floors_of
+from detrojan.defenses.nft import NFT, drift_weight
 from detrojan.errors import BadArgument
 from detrojan.execution import Execution
 from detrojan.models.preact_resnet import preact_resnet18

@@ -6,7 +6,8 @@ from torch import nn
 
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
-from detrojan.defenses.shrink_distil import ShrinkDistil, information_lost
+from detrojan.defenses._information import information_lost
+from detrojan.defenses.shrink_distil import ShrinkDistil
 from detrojan.errors import BadArgument
 from detrojan.execution import Execution
 from detrojan.randomness import Seeds

@@ -15,8 +15,8 @@ from typing import Any
 from detrojan import __version__
 
 UNCHANGED: Mapping[str, str] = {
-    "860f40489b30": "1d7396c454a4",  # nft: MixUp is the task's
-    "5077d73193a5": "f891589cab60",  # shrink_distil: MixUp and answers are the task's
+    "4d5f1ec06eae": "1d7396c454a4",  # nft: MixUp is the task's; floors and augmented loss are files of their own
+    "166bceb3fa95": "f891589cab60",  # shrink_distil: MixUp and answers are the task's; the information is a file
     "e56cdd22bcb2": "98fce8991ba7",  # ft_sam: the smoothed loss is the task's
     "104b04daf0a9": "da75cea97725",  # badnets: says that clips take it, too
 }

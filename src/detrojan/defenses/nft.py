@@ -8,24 +8,23 @@ Serves: any network with layers that can carry masks.
 Source: Karim et al., "Augmented Neural Fine-Tuning for Efficient Backdoor Purification" (ECCV 2024), and its code.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import cos, exp, pi
+from math import cos, pi
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from detrojan import augmentation as augment
 from detrojan.data.samples import Samples
+from detrojan.defenses._augmented import Augmentation, augmented_loss
+from detrojan.defenses._floors import Floor, floors_of
 from detrojan.errors import BadArgument
 from detrojan.masks import Masks, Placement
 from detrojan.tuning import Context, Objective, Tuned, tune
+from detrojan.weight_tuning import reestimate, tunable, weights_of
 from detrojan.wrappers import unwrap
 
-Augmentation = Literal["mixup", "none", "cutmix", "cutout", "randaugment", "augmix"]
-Floor = Literal["exponential", "constant", "linear", "cosine", "reciprocal", "none"]
 PASSES = 5
 
 
@@ -90,25 +89,24 @@ class NFT:
 
         def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
             drift = torch.stack([(1 - factor).abs().sum() for factor in masks.factors]).sum()
-            return self._data_loss(masks, context, inputs, labels, generator) + weight * drift
+            return augmented_loss(self.augmentation, masks, context, inputs, labels, generator) + weight * drift
 
         optimizer = torch.optim.SGD(masks.factors, self.learning_rate, momentum=self.momentum)
         losses = self._run(objective, optimizer, clean, context, project=lambda: masks.clamp_(floors))
         if self.statistics == "recalibrate":
-            self._recalibrate(masks, clean, context)
+            reestimate(masks, clean, context, steps=max(1, self.steps // 10), batch=self.batch)
         return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses))
 
     def _without_masks(self, model: nn.Module, clean: Samples, context: Context) -> Tuned:
         """The controls: the same loss on all the weights, or on nothing while the norms see the mixed samples."""
-        network = context.execution.place(copy.deepcopy(model)).train()
+        network = tunable(model, context)
 
         def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-            return self._data_loss(network, context, inputs, labels, generator)
+            return augmented_loss(self.augmentation, network, context, inputs, labels, generator)
 
         optimizer = None
         if self.tune == "weights":
-            trainable = [p for p in network.parameters() if p.is_floating_point()]
-            optimizer = torch.optim.SGD(trainable, self.weight_learning_rate, momentum=self.momentum)
+            optimizer = torch.optim.SGD(weights_of(network), self.weight_learning_rate, momentum=self.momentum)
         with torch.set_grad_enabled(optimizer is not None):
             losses = self._run(objective, optimizer, clean, context)
         return Tuned(model=network, masks={}, losses=tuple(losses))
@@ -127,10 +125,7 @@ class NFT:
             return now * (self.weight_learning_rate / first if self.tune == "weights" else 1)
 
         return tune(
-            objective,
-            optimizer,
-            clean,
-            context,
+            *(objective, optimizer, clean, context),
             steps=self.steps,
             batch=self.batch,
             stage="NFT",
@@ -138,48 +133,10 @@ class NFT:
             project=project,
         )
 
-    def _data_loss(
-        self, network: nn.Module, context: Context, inputs: Tensor, labels: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        if self.augmentation in ("randaugment", "augmix"):
-            strong = augment.randaugment if self.augmentation == "randaugment" else augment.augmix
-            inputs = strong(inputs, generator)
-        prepared = context.preprocessing(context.task.augment(inputs, generator))
-        if self.augmentation == "cutout":
-            prepared = augment.cutout(prepared, generator)
-        if self.augmentation in ("mixup", "cutmix"):
-            mix = context.task.mixup if self.augmentation == "mixup" else augment.cutmix
-            mixed = mix(prepared, generator)
-            outputs = context.forward(network, mixed.inputs)
-            return mixed.loss(context.task.loss(outputs, labels), context.task.loss(outputs, labels[mixed.partner]))
-        return context.task.loss(context.forward(network, prepared), labels).mean()
-
-    def _recalibrate(self, masks: Masks, clean: Samples, context: Context) -> None:
-        def forward(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-            prepared = context.preprocessing(context.task.augment(inputs, generator))
-            return context.task.loss(context.forward(masks, prepared), labels).mean()
-
-        with torch.no_grad():
-            tune(forward, None, clean, context, steps=max(1, self.steps // 10), batch=self.batch, stage="statistics")
-
 
 def drift_weight(regularizer: float, samples: int, classes: int) -> float:
     """The weight eta / N_c of sum |1 - m|, where N_c is the number of clean samples per class, at least 1."""
     return regularizer / max(1.0, samples / classes)
-
-
-def floors_of(levels: tuple[int, ...], *, shape: Floor, alpha: float, beta: float) -> list[float]:
-    """mu(l), the lowest value of each mask, for levels l that count from 1."""
-    last = max(levels, default=1)
-    curves: dict[Floor, Callable[[int], float]] = {
-        "exponential": lambda level: alpha * exp(-beta * level),
-        "constant": lambda level: alpha,
-        "linear": lambda level: alpha * (1 - level / last),
-        "cosine": lambda level: alpha * (1 + cos(pi * level / last)) / 2,
-        "reciprocal": lambda level: alpha / level,
-        "none": lambda level: 0.0,
-    }
-    return [curves[shape](level) for level in levels]
 
 
 def _beyond_the_stem(model: nn.Module) -> Callable[[str, nn.Module], bool]:

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from detrojan.augmentation import brightness, pixels_of
 from detrojan.data.samples import Samples
+from detrojan.defenses._information import information_lost
 from detrojan.errors import BadArgument
 from detrojan.masks import Masks, Placement
 from detrojan.tuning import Context, Tuned, tune
@@ -130,26 +130,6 @@ class _Steering:
         error = (self.target - self.average) / self.target
         self.pressure *= exp(self.gain * max(-1.0, min(1.0, error)))
         return self.pressure
-
-
-def information_lost(wanted: Tensor, given: Tensor) -> Tensor:
-    """KL(teacher || student), as a share of what the teacher's answers tell about its inputs.
-
-    Args:
-        wanted: the teacher's probabilities (B, M, A) of A answers to M questions.
-        given: the logarithms of the student's, on the same inputs.
-
-    Returns:
-        A scalar: the mean divergence over the mutual information H(mean answer) - mean H(answer) of the batch, both
-        summed over the questions. 0 is the teacher itself; 1 is a student that always gives the teacher's mean answer.
-    """
-    information = _entropy(wanted.mean(0)).sum() - _entropy(wanted).sum(1).mean()
-    divergence = F.kl_div(given, wanted, reduction="batchmean")
-    return divergence / information.clamp_min(1e-3)
-
-
-def _entropy(shares: Tensor) -> Tensor:
-    return -torch.special.xlogy(shares, shares).sum(-1)
 
 
 def _mean(masks: Masks) -> float:
