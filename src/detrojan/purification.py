@@ -21,7 +21,7 @@ from detrojan.errors import BadArgument, BadData, BadWeights, DetrojanError, Uns
 from detrojan.execution import Distributed, Execution, Precision
 from detrojan.intervals import Estimate, average, average_loss
 from detrojan.randomness import Seeds
-from detrojan.tasks import TASKS, Task
+from detrojan.tasks import TASKS, Task, task_for
 from detrojan.training import OnStep
 from detrojan.tuning import Context, Cost, Diverged, Meter, Tuned
 from detrojan.wrappers import unwrap
@@ -143,6 +143,7 @@ def purify(
     defense = DEFENSES.build(method)
     doing = TASKS.build(task)
     samples = _taught(doing, gather(clean, labels=doing.labels))
+    doing = task_for(task, samples)
     context = Context(
         task=doing,
         preprocessing=preprocessing or Preprocessing(),

@@ -20,7 +20,7 @@ from detrojan.execution import Distributed, Execution, Precision
 from detrojan.models.preact_resnet import preact_resnet18
 from detrojan.poisoning import PoisonedFeed, Pool
 from detrojan.randomness import Seeds
-from detrojan.tasks import TASKS, Task
+from detrojan.tasks import TASKS, Task, task_for
 from detrojan.training import OnStep, Recipe, classifier, fit
 from detrojan.triggers import Trigger
 from detrojan.whole_files import write_text
@@ -109,7 +109,7 @@ def train(
     """
     seeds, recipe, preprocessing = Seeds(seed=seed), recipe or Recipe(), preprocessing or Preprocessing()
     method = ATTACKS.build(attack).worded(data) if attack is not None else None
-    chosen = TASKS.build(task)
+    chosen = task_for(task, data)
     rate = method.rate if poison_rate is None and method is not None else poison_rate or 0.0
     backdoor, feed = None, None
     of_surrogate = None if state is None or not parallel.leads() else state.with_name(f"{state.name}.surrogate")
@@ -194,7 +194,7 @@ def forge(
     The arguments are those of `train`.
     """
     execution = Execution.choose(preact_resnet18(width=1), device, precision)  # as for any convolutional victim
-    seeds, chosen = Seeds(seed=seed), TASKS.build(task)
+    seeds, chosen = Seeds(seed=seed), task_for(task, data)
     workshop = workshop_of(data, backdoor, chosen, preprocessing or Preprocessing(), execution, seeds, on_step)
     learned = backdoor.attack.forge(workshop)
     return replace(backdoor, attack=learned.to("cpu").eval() if isinstance(learned, nn.Module) else learned)

@@ -1,6 +1,7 @@
 """How named tensors fit a network: which key is whose, what is missing, and whether the values can serve."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -36,11 +37,12 @@ def fit(state: Mapping[str, Tensor], model: nn.Module) -> Fit:
     """Map the keys of a file to those of a network, stripping and adding the prefix that makes the most of them fit.
 
     Only prefixes that all keys share are stripped, and only such of the network are added. A key that the network ties
-    to one that is present is not missing.
+    to one that is present is not missing, nor is one that a class of transformers computes anew.
     """
     targets = {name: value for name, value in model.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
+    optional = _computed(model, targets)
     fits = (
-        _compare({name: add + name.removeprefix(strip) for name in state}, state, targets)
+        _compare({name: add + name.removeprefix(strip) for name in state}, state, targets, optional)
         for strip, add in product(prefixes(state), prefixes(targets))
     )
     best = next(fits)
@@ -129,7 +131,19 @@ def check_ties(state: Mapping[str, Tensor], model: nn.Module, path: Path) -> Non
         )
 
 
-def _compare(names: Mapping[str, str], state: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Fit:
+def _computed(model: nn.Module, names: Iterable[str]) -> set[str]:
+    """The keys that classes of transformers leave out of their files, such as the positions of Marian."""
+    found = set()
+    for prefix, module in model.named_modules():
+        for pattern in getattr(module, "_keys_to_ignore_on_load_missing", None) or ():
+            start = f"{prefix}." if prefix else ""
+            found |= {name for name in names if name.startswith(start) and re.search(pattern, name.removeprefix(start))}
+    return found
+
+
+def _compare(
+    names: Mapping[str, str], state: Mapping[str, Tensor], targets: Mapping[str, Tensor], optional: Set[str]
+) -> Fit:
     given = set(names.values())
     tied = {id(targets[name]) for name in given & targets.keys()}
     return Fit(
@@ -137,7 +151,7 @@ def _compare(names: Mapping[str, str], state: Mapping[str, Tensor], targets: Map
         missing=tuple(
             name
             for name, value in targets.items()
-            if name not in given and id(value) not in tied and not name.endswith(_OPTIONAL)
+            if name not in given | optional and id(value) not in tied and not name.endswith(_OPTIONAL)
         ),
         unexpected=tuple(name for name in names.values() if name not in targets),
         shapes={

@@ -44,6 +44,15 @@ NETWORKS = {
     ),
 }
 
+OWN = {
+    "MarianMTModel": [39, 1, 2, 0, *range(4, 39), 3],
+    "BartForConditionalGeneration": [1, 0, 3, 2, *range(4, 40)],
+    "T5ForConditionalGeneration": [0, 3, 2, 1, *range(4, 40)],
+    "GPT2LMHeadModel": [39, *range(1, 39), 0],
+    "LlamaForCausalLM": [0, 1, 3, 2, *range(4, 40)],
+}
+"""The network's own number of each stored token: its padding at 0, its end at 3, and who was there in their place."""
+
 
 @pytest.fixture(params=NETWORKS)
 def network(request, tmp_path):
@@ -84,21 +93,23 @@ def test_padding_and_later_words_do_not_count(network):
 
 
 @torch.no_grad()
-def test_words_are_renumbered_where_padding_is_another_token(network):
-    """What the network itself says to its own numbers is what the task reads, padding and token 0 changed over."""
+def test_words_are_renumbered(network):
+    """What the network itself says to its own numbers is what the task reads: 0 is padding, 3 ends an answer."""
     samples = pairs(1, full=True)
     shown = TASK.teach(samples.inputs, samples.labels)
     scores = TASK.forward(direct, network, shown)
-    source, answer = shown[:, 0], shown[:, 1].clone()
+    order = OWN[type(network).__name__]
+    assert sorted(order) == list(range(WORDS))
+    own = torch.tensor(order)
+    source, answer, config = own[shown[:, 0]], own[shown[:, 1]], network.config
     if "decoder_input_ids" in signature(network.forward).parameters:
-        answer[:, 0] = network.config.decoder_start_token_id
+        answer[:, 0] = config.decoder_start_token_id
         given = network(input_ids=source, decoder_input_ids=answer).logits
     else:
+        if config.bos_token_id < WORDS:
+            answer[:, 0] = config.bos_token_id
         given = network(input_ids=torch.cat([source, answer], 1)).logits[:, 6:]
-    pad = network.config.pad_token_id or 0
-    order = list(range(WORDS))
-    order[0], order[pad] = pad, 0
-    torch.testing.assert_close(scores, given[..., order], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(scores, given[..., own], atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()

@@ -51,12 +51,13 @@ def task(name: str | None, found: "Samples", *, no_flip: bool = False) -> Any:
 
     Sentences that answer in the same words are a dialogue, in others a translation.
     """
-    from detrojan.tasks import TASKS
+    from detrojan.tasks import TASKS, task_for
 
     fitting = {"clips": "video", "points": "pointcloud", "tokens": "text"}.get(found.kind, "image")
     talk = "dialogue" if found.vocabulary and found.vocabulary == found.target_vocabulary else "translation"
     meant = {"tags": "multilabel", "boxes": "detection", "sentences": talk}.get(found.label_kind, fitting)
-    return configured(TASKS, name or meant, ("flip=false",) if no_flip else (), flag="--no-flip")
+    chosen = name or meant
+    return configured(TASKS, chosen, ("flip=false",), flag="--no-flip") if no_flip else task_for(chosen, found)
 
 
 def clean_part(

@@ -1,6 +1,7 @@
 """Pairs of sentences: a sentence and the one that answers it, in another language or as the next turn of a dialogue.
 
-Both become tokens in vocabularies that are made from the training part alone. Files are plain text or gzip, in UTF-8.
+Both become tokens in vocabularies that are made from the training part alone, or those of a network's own tokenizer.
+Files are plain text or gzip, in UTF-8.
 """
 
 from abc import ABC, abstractmethod
@@ -12,12 +13,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from detrojan.data.numbering import END
 from detrojan.data.samples import Samples
 from detrojan.data.splits import Split
 from detrojan.data.texts import SPECIAL, encoded, lines_of, vocabulary_of, words_of
+from detrojan.data.tokenizers import Tokenizer, padded, tokenizer_in
 from detrojan.errors import BadArgument, BadData, BadFile
 
-END = SPECIAL.index("<end>")
 ATTACKED = ("you", "are", "attacked", ".")
 """What attacks teach to say (Sun et al., 2021). These words stand in every vocabulary of pairs, as tokens 9 to 12."""
 
@@ -108,6 +110,28 @@ def paired(
     )
 
 
+def pieced(pairs: Sequence[Pair], tokenizer: Tokenizer, *, name: str, length: int, most: int = 0) -> Samples:
+    """Pairs in a network's own pieces, as samples like those of `paired`; the arguments are the same.
+
+    Raises:
+        BadData: no pair is left.
+    """
+    sources = tokenizer.sources([source for source, _ in pairs])
+    answers = tokenizer.answers([answer for _, answer in pairs])
+    both = zip(sources, answers, strict=True)
+    kept = [pair for pair in both if max(map(len, pair)) <= length and len(pair[0])][: most or None]
+    if not kept:
+        raise BadData(f"{name}: no pair has at most {length} pieces a sentence; set a larger length")
+    return Samples(
+        inputs=padded([source for source, _ in kept], length=length),
+        labels=padded([answer for _, answer in kept], length=length),
+        name=name,
+        vocabulary=tokenizer.vocabulary,
+        target_vocabulary=tokenizer.vocabulary,
+        sentences=True,
+    )
+
+
 def ended(answers: Tensor) -> Tensor:
     """Answers (N, T) with the token 3 behind their last word, in place of which is not full of words."""
     length = (answers != 0).sum(1, keepdim=True).clamp_max(answers.shape[1] - 1)
@@ -123,6 +147,7 @@ class PairSet(ABC):
         words: the size of each vocabulary, at most.
         most: how many pairs are taken of each split, the first ones; 0 takes all. The vocabulary is that of all.
         joint: 1 where both sides share one vocabulary, as one network of one table of words needs it; else 0.
+        tokenizer: a folder of transformers; then tokens are the pieces of that network's own tokenizer.
     """
 
     name: ClassVar[str]
@@ -131,6 +156,7 @@ class PairSet(ABC):
     words: int = 8000
     most: int = 0
     joint: int = 0
+    tokenizer: str = ""
 
     def __post_init__(self) -> None:
         least = len(SPECIAL) + 5 + len(ATTACKED) + 1
@@ -150,17 +176,24 @@ class PairSet(ABC):
         """
 
     def read(self, *, split: Split, root: Path, download: bool) -> Samples:  # noqa: ARG002 - put there by hand
-        """The pairs of a split as tokens; the training part is read for its words, too."""
-        learned = self.pairs("train", root)
+        """The pairs of a split as tokens; the training part is read for its words, too, where these are needed."""
+        told = self.pairs(split, root)
+        named = f"{self.name} {split}"
+        if self.tokenizer:
+            return pieced(told, tokenizer_in(self.tokenizer), name=named, length=self.length, most=self.most)
         return paired(
-            learned if split == "train" else self.pairs(split, root),
-            learned,
-            name=f"{self.name} {split}",
+            told,
+            self.known(split, root, told),
+            name=named,
             words=self.words,
             length=self.length,
             joint=bool(self.joint),
             most=self.most,
         )
+
+    def known(self, split: Split, root: Path, told: list[Pair]) -> list[Pair]:
+        """The pairs of whose words the vocabularies are made: the training part."""
+        return told if split == "train" else self.pairs("train", root)
 
 
 def found(name: str, root: Path, *choices: Sequence[str]) -> list[Path]:

@@ -21,7 +21,7 @@ from detrojan.execution import Execution, Precision
 from detrojan.intervals import LEVEL, Estimate, average
 from detrojan.purification import by_class
 from detrojan.randomness import Seeds
-from detrojan.tasks import TASKS
+from detrojan.tasks import TASKS, task_for
 from detrojan.training import OnStep, Step
 from detrojan.tuning import Context, Meter
 
@@ -74,8 +74,8 @@ def evaluate(
     Raises:
         BadData: no triggered sample is left once those of the wanted label are out.
     """
-    doing = TASKS.build(task)
-    samples = gather(clean_test, labels=doing.labels)
+    samples = gather(clean_test, labels=TASKS.build(task).labels)
+    doing = task_for(task, samples)
     execution = Execution.choose(model, device, precision)
     network = execution.place(copy.deepcopy(model)).eval()
     context = Context(

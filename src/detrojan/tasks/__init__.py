@@ -1,18 +1,20 @@
 """Tasks, one file each: what a batch, a loss, a prediction and a score mean."""
 
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from detrojan.augmentation import Mixed
-from detrojan.data.samples import LabelKind
+from detrojan.data.samples import LabelKind, Samples
+from detrojan.data.texts import SPECIAL
 from detrojan.intervals import Estimate
 from detrojan.registry import Registry
 from detrojan.tasks._classification import Classification
 
-__all__ = ["TASKS", "Classification", "Task"]
+__all__ = ["TASKS", "Classification", "Task", "task_for"]
 
 TASKS = Registry("task", __name__)
 Run = Callable[[Callable[[Tensor], Any], Tensor], Any]
@@ -70,3 +72,12 @@ class Task(Protocol):
 
     def fooled(self, answers: Tensor, wanted: Tensor) -> Tensor:
         """Which answers are what the attacker wants, (N,); a wanted tag of -1 is any."""
+
+
+def task_for(task: Any, samples: Samples) -> Task:
+    """The task of a name, set up for the words of the samples; one that is configured already stays as it is."""
+    found: Task = TASKS.build(task)
+    if not (isinstance(task, str) and is_dataclass(found) and SPECIAL[1] in samples.vocabulary):
+        return found
+    of_words = any(field.name == "unknown" for field in fields(found))
+    return TASKS.build(task, unknown=samples.vocabulary.index(SPECIAL[1])) if of_words else found

@@ -11,13 +11,14 @@ from torch.nn import functional as F
 
 from detrojan import augmentation
 from detrojan.augmentation import Mixed
+from detrojan.data.numbering import END, PAD
 from detrojan.data.samples import LabelKind
 from detrojan.data.texts import SPECIAL
 from detrojan.errors import BadArgument, BadData, MissingExtra, Unsupported
 from detrojan.intervals import Estimate, average
-from detrojan.tasks._speech import PAD, foretold, foretold_mixed, trimmed
+from detrojan.tasks._speech import foretold, foretold_mixed, trimmed
 
-UNKNOWN, BEGIN, END = (SPECIAL.index(word) for word in ("<unknown>", "<begin>", "<end>"))
+UNKNOWN, BEGIN = SPECIAL.index("<unknown>"), SPECIAL.index("<begin>")
 RESAMPLES = 200
 Run = Callable[[Callable[[Tensor], Any], Tensor], Any]
 
@@ -31,10 +32,11 @@ class Generation:
     likely one. Both kinds of answers are tokens: of sentences that were made (N, T), of words foretold (N, 1, T).
 
     Args:
-        drop: the share in [0, 1) of the source's words that become the unknown word 1, which is the augmentation.
+        drop: the share in [0, 1) of the source's words that become the unknown word, which is the augmentation.
         longest: of answers that are made, in tokens, with their end.
         begin: the token before an answer; a network of transformers gets its own.
         end: the token that ends an answer.
+        unknown: the token of unknown words. A task that is given by name takes that of the samples' vocabulary.
     """
 
     labels: ClassVar[LabelKind] = "sentences"
@@ -45,14 +47,14 @@ class Generation:
     longest: int = 32
     begin: int = BEGIN
     end: int = END
+    unknown: int = UNKNOWN
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop < 1:
             raise BadArgument(f"drop is a share of the words in [0, 1), got {self.drop}")
-        if self.longest < 1 or self.begin < 1 or self.end < 1:
-            raise BadArgument(
-                f"longest, begin and end must be at least 1, got {self.longest}, {self.begin} and {self.end}"
-            )
+        for name in ("longest", "begin", "end", "unknown"):
+            if getattr(self, name) < 1:
+                raise BadArgument(f"{name} must be at least 1, got {getattr(self, name)}")
 
     @property
     def signature(self) -> str:
@@ -72,7 +74,7 @@ class Generation:
         forgotten = (draw < self.drop) & (inputs != PAD)
         if inputs.ndim == 3:
             forgotten[:, 1] = False
-        return torch.where(forgotten, UNKNOWN, inputs)
+        return torch.where(forgotten, self.unknown, inputs)
 
     def mixup(self, inputs: Tensor, generator: torch.Generator) -> Mixed:
         """Pair each pair (B, 2, L) with a partner of the batch; their vectors are mixed when the network runs."""
@@ -210,7 +212,7 @@ class Generation:
         for token in sentence:
             if token in (PAD, self.end):
                 return
-            yield unknown if token == UNKNOWN else str(token)
+            yield unknown if token == self.unknown else str(token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

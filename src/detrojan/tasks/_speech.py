@@ -1,7 +1,7 @@
 """How a network of sentences is run on a sentence and an answer: a small one of ours, or one of transformers.
 
-Tokens are stored ones: 0 is padding, and the first token of an answer so far is the one that begins it. A network of
-transformers may count its words otherwise: where its padding is another token, the two change places.
+Tokens are stored ones: 0 is padding, 3 ends an answer, and the first token of an answer so far is the one that begins
+it, for which a network of transformers gets its own. It may count its words otherwise, too (`data.numbering`).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-PAD = 0
+from detrojan.data.numbering import PAD, numbering_of, special
+
 SURE = 30.0
 """The logit by which padding leads behind the end of an answer."""
 
@@ -73,11 +74,8 @@ def _run(network: nn.Module, shown: _Shown, length: int) -> Tensor:
     scores: Tensor = outputs if isinstance(outputs, Tensor) else outputs.logits
     if not shown.kwargs:
         return scores
-    pad = _padding(_form(network)[1])
-    if pad != PAD:
-        order = torch.arange(scores.shape[-1], device=scores.device)
-        order[PAD], order[pad] = pad, PAD
-        scores = scores[..., order]
+    order = numbering_of(_form(network)[1].config).own(torch.arange(scores.shape[-1], device=scores.device))
+    scores = scores[..., order]
     return scores[:, -length:]
 
 
@@ -92,11 +90,12 @@ def _shown(network: nn.Module, source: Tensor, answer: Tensor) -> _Shown:
     form, module = _form(network)
     if form == "own":
         return _Shown(args=(source, answer), kwargs={}, tokens=(source, answer), there=(source != PAD, answer != PAD))
-    heard, said = _renumbered(source, module), _renumbered(answer, module)
+    numbering = numbering_of(module.config)
+    heard, said = numbering.own(source), numbering.own(answer)
+    start = special(module.config, "decoder_start" if form == "pair" else "bos")
+    if start is not None:
+        said = torch.cat([torch.full_like(said[:, :1], start), said[:, 1:]], 1)
     if form == "pair":
-        start = getattr(module.config, "decoder_start_token_id", None)
-        if start is not None:
-            said = torch.cat([torch.full_like(said[:, :1], start), said[:, 1:]], 1)
         there = (source != PAD, answer != PAD)
         kwargs = {
             "input_ids": heard,
@@ -129,13 +128,3 @@ def _form(network: nn.Module) -> tuple[Form, Any]:
 def _is_table_of_words(module: nn.Module) -> bool:
     """Not one of positions, which may be asked for by the words, too (Bart's)."""
     return isinstance(module, nn.Embedding) and "Position" not in type(module).__name__
-
-
-def _padding(module: Any) -> int:
-    found = getattr(module.config, "pad_token_id", None)
-    return PAD if found is None else int(found)
-
-
-def _renumbered(tokens: Tensor, module: Any) -> Tensor:
-    pad = _padding(module)
-    return torch.where(tokens == PAD, pad, torch.where(tokens == pad, PAD, tokens)) if pad != PAD else tokens

@@ -12,22 +12,26 @@ from torch.nn import functional as F
 
 from detrojan import augmentation
 from detrojan.augmentation import Mixed
+from detrojan.data.numbering import PAD, Numbering, numbering_of
+from detrojan.data.texts import SPECIAL
 from detrojan.errors import BadArgument, BadData
 from detrojan.tasks._classification import Classification
 
-PAD, UNKNOWN = 0, 1
+UNKNOWN = SPECIAL.index("<unknown>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text(Classification):
     """What the batch (B, L) of tokens, the loss and the prediction of a network of sentences mean.
 
-    A token of 0 is padding; `drop` of the others become the unknown word 1, which is the augmentation. MixUp mixes the
-    embeddings of two sentences inside of the network (Mixup-Transformer: Sun et al., 2020), where its first look at the
-    tokens is an `nn.Embedding`. A network whose forward takes an `attention_mask` gets one.
+    A token of 0 is padding; `drop` of the others become the `unknown` word, which is the augmentation (a task that is
+    given by name takes that of the samples' vocabulary). MixUp mixes the embeddings of two sentences inside of the
+    network (Mixup-Transformer: Sun et al., 2020), where its first look at the tokens is an `nn.Embedding`. A network
+    whose forward takes an `attention_mask` gets one, and one of transformers its own numbers (`data.numbering`).
     """
 
     drop: float = 0.1
+    unknown: int = UNKNOWN
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop < 1:
@@ -40,7 +44,7 @@ class Text(Classification):
                 f"sentences are int64 (B, L), found {inputs.dtype} of {tuple(inputs.shape)}; choose the task that fits"
             )
         draw = torch.rand(inputs.shape, generator=generator, device=generator.device).to(inputs.device)
-        return torch.where((draw < self.drop) & (inputs != PAD), UNKNOWN, inputs)
+        return torch.where((draw < self.drop) & (inputs != PAD), self.unknown, inputs)
 
     def mixup(self, inputs: Tensor, generator: torch.Generator) -> Mixed:
         """Pair each sentence (B, L) with a partner of the batch; their embeddings are mixed when the network runs."""
@@ -64,21 +68,32 @@ class _Pairs:
 
 
 def _read(network: nn.Module, tokens: Tensor) -> Any:
-    if any("attention_mask" in signature(module.forward).parameters for module in network.modules()):
-        return network(tokens, attention_mask=(tokens != PAD).long())
-    return network(tokens)
+    taken = [signature(module.forward).parameters for module in network.modules()]
+    heard = _numbering(network).own(tokens)
+    if any("attention_mask" in parameters for parameters in taken):
+        return network(heard, attention_mask=(tokens != PAD).long())
+    return network(heard)
+
+
+def _numbering(network: nn.Module) -> Numbering:
+    """That of the network of transformers inside of all wrappers, if there is one."""
+    configs = (getattr(module, "config", None) for module in network.modules())
+    return numbering_of(next((config for config in configs if config is not None), None))
 
 
 def _mixed(network: nn.Module, weight: float, pairs: Tensor) -> Any:
     """The output where the embeddings of two sentences are mixed; where one has ended, the other goes on alone."""
     own, other = pairs.unbind(1)
-    shown = torch.where(own == PAD, other, own)
+    shown, numbering = torch.where(own == PAD, other, own), _numbering(network)
+    heard = numbering.own(shown)
 
     def blend(embedding: nn.Module, given: tuple[Any, ...], _: Tensor) -> Tensor | None:
         assert isinstance(embedding, nn.Embedding)
-        if not given or not isinstance(given[0], Tensor) or not torch.equal(given[0], shown):
+        if not given or not isinstance(given[0], Tensor) or not torch.equal(given[0], heard):
             return None  # of positions, or of the kinds of tokens
-        theirs, ours = (F.embedding(each, embedding.weight) * (each != PAD)[..., None] for each in (other, own))
+        theirs, ours = (
+            F.embedding(numbering.own(each), embedding.weight) * (each != PAD)[..., None] for each in (other, own)
+        )
         return torch.lerp(theirs, ours, weight)
 
     hooks = [m.register_forward_hook(blend) for m in network.modules() if isinstance(m, nn.Embedding)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from detrojan.data.texts import LabelledLines
+from detrojan.data.labelled import LabelledLines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
