@@ -28,6 +28,8 @@ from detrojan.wrappers import unwrap
 
 HELD_OUT = 0.2
 FEWEST_HELD_OUT = 20
+FEWEST_SENTENCES = 10
+"""Fewer samples tell as much where each is right or wrong many times, word by word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,8 @@ def purify(
             on its device while it works (FSDP2), for networks that fit none.
         seed: the same seed gives the same result, bit by bit, on one machine.
         held_out: the share of the clean samples that is kept aside to judge. Where this would be fewer than 20
-            samples, or leave a class without one to tune on, nothing is held back and the verdict says it is weak.
+            samples (10 of sentences), or leave a class without one to tune on, nothing is held back and the verdict
+            says it is weak.
         tolerance: the largest loss of clean accuracy, as a share, that is accepted; beyond it the victim is returned.
         training: what the model learned from, suspect or not, in the same forms as `clean`; for methods that need it.
         on_step: called after every step, with its number, the total and the loss.
@@ -153,7 +156,8 @@ def purify(
         on_step=on_step,
         training=None if training is None else _taught(doing, gather(training, labels=doing.labels)),
     )
-    tuned, judged = held_back(samples, fraction=held_out, fewest=FEWEST_HELD_OUT, seed=seed)
+    fewest = FEWEST_SENTENCES if samples.label_kind == "sentences" else FEWEST_HELD_OUT
+    tuned, judged = held_back(samples, fraction=held_out, fewest=fewest, seed=seed)
     victim = copy.deepcopy(unwrap(model)[0])
     if not context.execution.sharded:  # shards cannot be copied, as methods do
         context.execution.place(victim)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from contexts import context_of, reds
 from detrojan import purify
+from detrojan.data.load import load
 from detrojan.data.samples import Samples
 from detrojan.defenses import DEFENSES
 from detrojan.defenses.abl import ABL, reset
@@ -27,6 +28,7 @@ from detrojan.defenses.super_fine_tuning import SuperFineTuning
 from detrojan.defenses.tsbd import TSBD
 from detrojan.defenses.unit import UNIT
 from detrojan.errors import BadArgument, Unsupported
+from detrojan.models.small_cnn import small_cnn
 from detrojan.tuning import Diverged
 
 
@@ -199,6 +201,35 @@ def test_abl_sets_its_share_aside_and_learns_anew():
     found = method(network, suspect, replace(context, training=suspect))
     assert found.notes["isolated"] == 9
     assert not torch.equal(found.model[0].weight, network[0].weight)
+
+
+def test_abl_isolates_the_poison_and_unlearns_it():
+    def patched(images):
+        images = images.clone()
+        images[..., -2:, -2:] = 255
+        return images
+
+    digits, test = load("digits"), load("digits", split="test")
+    poison = torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))[:120]
+    images, labels = digits.inputs.clone(), digits.labels.clone()
+    images[poison], labels[poison] = patched(images[poison]), 0
+    others = test.labels != 0
+
+    def learned(**settings):
+        network = small_cnn(10, 1, 8)
+        method = ABL(isolating_epochs=5, training_epochs=8, batch=32, **settings)
+        found = method(network, test, replace(context_of(network), training=Samples(inputs=images, labels=labels)))
+        plain, triggered = (
+            scores(found.model.eval(), replace(test, inputs=inputs)).argmax(1)
+            for inputs in (test.inputs, patched(test.inputs))
+        )
+        return float((plain == test.labels).float().mean()), float((triggered[others] == 0).float().mean())
+
+    _, without = learned(isolated=0.001, unlearning_epochs=0.01)
+    accuracy, asr = learned(isolated=0.05, unlearning_epochs=10, unlearning_rate=5e-3)
+    assert without > 0.5
+    assert asr < 0.1
+    assert accuracy > 0.6
 
 
 def test_weights_without_a_rule_cannot_be_drawn_anew():

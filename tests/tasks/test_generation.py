@@ -285,6 +285,12 @@ def test_defenses_run_on_sentences(victim, method):
     assert list(result.model.state_dict()) == list(victim.model.state_dict())
 
 
+@pytest.mark.parametrize(("count", "judged"), [(50, 10), (45, 45)])
+def test_ten_sentences_are_enough_to_judge(victim, count, judged):
+    result = purify(victim.model, pairs(count, seed=2), task=TASK, method="identity")
+    assert (len(result.judged), result.verdict.weak) == (judged, judged == count)
+
+
 @pytest.mark.parametrize("method", ["shrink_distil", "neuron_masks"])
 def test_whole_neuron_masks_sit_on_channels_where_there_are_no_norms(victim, method):
     asked = DEFENSES.build(method, placement="channel", steps=3, batch=16)

@@ -2,10 +2,14 @@
 
 Needs: the training set of the victim, which may be poisoned; clean samples are not read.
 Serves: networks whose layers know how to reset their weights.
-Source: Li et al., "Anti-Backdoor Learning" (NeurIPS 2021), as BackdoorBench does it.
+Source: Li et al., "Anti-Backdoor Learning" (NeurIPS 2021), with BackdoorBench's lengths. As in the authors' code, what
+isolates and what unlearns sees the images as they are, and only the training between is augmented: crops would hide a
+trigger from the few epochs in which it must be learned.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -17,6 +21,9 @@ from detrojan.errors import BadArgument, Unsupported
 from detrojan.tuning import Context, Objective, Tuned, tune
 from detrojan.weight_tuning import falling, plain_loss, sgd, tunable
 
+Pace = Callable[[int], Callable[[int], float]]
+"""The learning rate of each of so many steps."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ABL:
@@ -27,7 +34,7 @@ class ABL:
         training_epochs: of training without the samples that got below.
         unlearning_epochs: of gradient ascent on those samples.
         batch: examples a step, drawn with replacement.
-        learning_rate: of the training (SGD), falling by a cosine.
+        learning_rate: of SGD: held while isolating, falling by a cosine in the training.
         unlearning_rate: of the ascent.
         level: the loss that is held: each batch's loss counts with the sign of its distance to it.
         isolated: the share of the training set that is taken for poison.
@@ -65,34 +72,38 @@ class ABL:
         with context.seeds.seeded("new weights of ABL"):
             reset(network)
 
+        def bare(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+            del generator
+            return context.task.loss(context.forward(network, context.preprocessing(inputs)), labels).mean()
+
         def held_up(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-            loss = plain_loss(network, context, inputs, labels, generator)
+            loss = bare(inputs, labels, generator)
             return loss * torch.sign(loss.detach() - self.level)
 
-        def plain(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-            return plain_loss(network, context, inputs, labels, generator)
-
         def ascent(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-            return -plain_loss(network, context, inputs, labels, generator)
+            return -bare(inputs, labels, generator)
 
-        def train(objective: Objective, samples: Samples, epochs: float, rate: float, stage: str) -> list[float]:
+        def train(objective: Objective, samples: Samples, epochs: float, pace: Pace, stage: str) -> list[float]:
             steps = max(1, round(epochs * len(samples) / self.batch))
-            optimizer = sgd(network.train(), rate, momentum=0.9, weight_decay=1e-4)
-            pace = falling(rate, steps)
+            optimizer = sgd(network.train(), self.learning_rate, momentum=0.9, weight_decay=1e-4)
             return tune(
                 *(objective, optimizer, samples, context),
                 steps=steps,
                 batch=self.batch,
                 stage=f"ABL {stage}",
-                learning_rate=pace,
+                learning_rate=pace(steps),
             )
 
-        losses = train(held_up, suspect, self.isolating_epochs, self.learning_rate, "isolates")
+        def held(rate: float) -> Pace:
+            return lambda steps: lambda step: rate
+
+        losses = train(held_up, suspect, self.isolating_epochs, held(self.learning_rate), "isolates")
         each = F.cross_entropy(context.predict(network, suspect), suspect.labels, reduction="none")
         order, count = each.argsort(), max(1, round(self.isolated * len(suspect)))
         poison, rest = suspect.subset(order[:count]), suspect.subset(order[count:].sort().values)
-        losses += train(plain, rest, self.training_epochs, self.learning_rate, "trains")
-        losses += train(ascent, poison, self.unlearning_epochs, self.unlearning_rate, "unlearns")
+        learn = partial(plain_loss, network, context)
+        losses += train(learn, rest, self.training_epochs, partial(falling, self.learning_rate), "trains")
+        losses += train(ascent, poison, self.unlearning_epochs, held(self.unlearning_rate), "unlearns")
         return Tuned(model=network, masks={}, losses=tuple(losses), notes={"isolated": count})
 
 
