@@ -82,7 +82,7 @@ def test_what_cannot_be_is_refused(make, error, sentence):
     ("rows", "cells"),
     [
         ("table1-cifar10.jsonl", grid.named("table1-cifar10")),
-        ("rivals-first.jsonl", BENCHMARKS / "rivals-first.toml"),
+        ("rivals-cifar10.jsonl", BENCHMARKS / "rivals-cifar10.toml"),
     ],
 )
 def test_the_published_rows_belong_to_the_code_as_it_stands(rows, cells):
