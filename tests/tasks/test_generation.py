@@ -90,8 +90,9 @@ def test_words_are_forgotten_in_sources_alone():
 def test_settings_out_of_range():
     with pytest.raises(BadArgument, match="share of the words"):
         Translation(drop=1.0)
-    with pytest.raises(BadArgument, match="longest, begin and end"):
-        Dialogue(longest=0)
+    for name in ("longest", "begin", "end", "unknown"):
+        with pytest.raises(BadArgument, match=f"{name} must be at least 1, got 0"):
+            Dialogue(**{name: 0})
 
 
 @pytest.mark.parametrize("name", NETWORKS)
