@@ -206,10 +206,13 @@ def _first_look(victim: nn.Module, samples: Samples, context: Context) -> Tensor
         if isinstance(error, DetrojanError):
             raise
         shape = tuple(samples.inputs.shape[1:])
-        raise BadData(
-            f"the model fails on clean samples of shape {shape} ({error}); check their size, their channels and the "
-            "preprocessing"
-        ) from error
+        words = samples.label_kind == "sentences" or samples.kind == "tokens"
+        check = (
+            "their words: `tokenizer` or `learned` of the data set names what the model learned with"
+            if words
+            else "their size, their channels and the preprocessing"
+        )
+        raise BadData(f"the model fails on clean samples of shape {shape} ({error}); check {check}") from error
     if not torch.isfinite(scores).all():
         raise BadWeights("the model's scores on the clean samples are NaN or infinite; check weights and preprocessing")
     if samples.label_kind == "tags" and samples.labels.shape[1] != scores.shape[1]:

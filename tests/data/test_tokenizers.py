@@ -12,27 +12,18 @@ from detrojan.data.tokenizers import tokenizer_in
 from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, BadFile
 from detrojan.tasks import task_for
+from hugging import T5, TOWERS
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
 PIECES = ["a", "dog", "cat", "runs", "sleeps", "ein", "hund", "katze", "rennt", "schläft"]
-TOWERS = {
-    "d_model": 16,
-    "encoder_layers": 1,
-    "decoder_layers": 1,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 32,
-    "decoder_ffn_dim": 32,
-    "max_position_embeddings": 64,
-}
 NETWORKS = {
     "MarianMTModel": ("MarianConfig", TOWERS, ["</s>", "<unk>", *PIECES, "<pad>"], {"decoder_start_token_id": 12}),
     "BartForConditionalGeneration": ("BartConfig", TOWERS, ["<s>", "<pad>", "</s>", "<unk>", *PIECES], {}),
     "T5ForConditionalGeneration": (
         "T5Config",
-        {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0},
+        T5,
         ["<pad>", "</s>", "<unk>", *PIECES],
         {},
     ),
@@ -145,6 +136,11 @@ def test_such_networks_are_purified(folder, pairs):
     method = DEFENSES.build("nft", steps=2, batch=4, count="block")
     result = purify(built(folder), samples, task="translation", method=method, tolerance=1.0)
     assert result.masks
+
+
+def test_words_that_a_network_cannot_know_are_refused(folder, pairs):
+    with pytest.raises(BadData, match="check their words: `tokenizer` or `learned` of the data set names what"):
+        purify(built(folder), load(f"pairs:path={pairs},length=8"), task="translation", method="identity")
 
 
 def test_sentences_with_labels(tmp_path):

@@ -10,25 +10,16 @@ from detrojan.data.samples import Samples
 from detrojan.defenses import DEFENSES
 from detrojan.masks import Masks
 from detrojan.tasks.translation import Translation
+from hugging import T5, TOWERS
 
 WORDS, END = 40, 3
 TASK = Translation(drop=0.0, longest=6)
-TOWERS = {
-    "d_model": 16,
-    "encoder_layers": 1,
-    "decoder_layers": 1,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 32,
-    "decoder_ffn_dim": 32,
-    "max_position_embeddings": 64,
-}
 NETWORKS = {
     "MarianMTModel": ("MarianConfig", TOWERS | {"pad_token_id": 39, "eos_token_id": 0, "decoder_start_token_id": 39}),
     "BartForConditionalGeneration": ("BartConfig", TOWERS | {"pad_token_id": 1, "eos_token_id": 2}),
     "T5ForConditionalGeneration": (
         "T5Config",
-        {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0},
+        T5,
     ),
     "GPT2LMHeadModel": ("GPT2Config", {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64}),
     "LlamaForCausalLM": (
