@@ -45,6 +45,14 @@ def test_every_list_is_an_axis(write):
     assert {cell.method().steps for cell in found.cells if cell.shown == "NFT, short"} == {5}
 
 
+def test_a_defense_may_have_clean_sets_of_its_own(write):
+    own = SHEET.replace('NFT = "nft"', 'NFT = { defense = "nft", clean = { count = [10, 50, 100] } }')
+    cells = grid.read(write(own), seeds=[0]).cells
+    counts = {label: {str(c.clean) for c in cells if c.shown == label} for label in ("NFT", "NFT, short")}
+    assert counts["NFT"] == {"10", "50", "100"}
+    assert counts["NFT, short"] == {"1 a class", "5 a class", "1 a class, corrupted", "5 a class, corrupted"}
+
+
 def test_the_command_line_wins_over_the_file(write):
     found = grid.read(write(SHEET), scale="full", seeds=[7])
     assert {(cell.victim.scale, cell.victim.seed, cell.seed) for cell in found.cells} == {("full", 7, 7)}
@@ -66,6 +74,7 @@ def test_the_grids_of_the_package_name_only_what_exists(name):
         ("kept = 100", 'kept = "many"', "kept: .* got 'many'"),
         ("per_class = [1, 5]", "per_class = 1\ncount = 5", "either count or per_class"),
         ('kind = ["in-distribution", "corrupted"]', 'kind = "broken"', "kind: .* got 'broken'"),
+        ('NFT = "nft"', 'NFT = { defense = "nft", clean = { counts = 5 } }', "Clean.* 'counts', did you mean 'count'"),
         ("steps = 5", "step = 5", "defense 'NFT, short': there is no setting 'step', did you mean 'steps'"),
         ("steps = 5", 'steps = "few"', "steps must be int, got 'few'"),
         ("size = 8", "sise = 8", "attack 'Corner': there is no setting 'sise', did you mean 'size'"),

@@ -110,3 +110,17 @@ def test_neighbours_stand_apart_from_the_defenses(grid, store, tmp_path):
     assert [one.defense for one in table.sensitivities] == ["NFT"]
     assert "Around NFT: 0 of 1 settings" in markdown(table)
     assert "| steps=2 | -10." in markdown(table)
+
+
+def test_clean_sets_show_the_defenses_that_got_them(grid, store):
+    cell = next(cell for cell in grid.cells if cell.shown == "NFT")
+    row = next(row for row in store if row.key == cell.key)
+    few = replace(cell, clean=replace(cell.clean, per_class=7))
+    store.put(replace(row, key=few.key))
+    table = tabulate(replace(grid, cells=(*grid.cells, few)), store)
+    assert table.defenses_with("2 a class") == (NO_DEFENSE, "NFT", "Other")
+    assert table.defenses_with("7 a class") == (NO_DEFENSE, "NFT")
+    text = markdown(table)
+    assert "Other" in text.split("## 7 a class")[0]
+    assert "Other" not in text.split("## 7 a class")[1]
+    assert [s.defense for s in table.summaries if s.clean == "7 a class"] == [NO_DEFENSE, "NFT"]

@@ -36,7 +36,7 @@ class Sheet:
         victim: fields of `VictimSpec`; a list makes an axis of a field that is not one itself.
         attacks: by the name that the tables show, a name of the registry (`none`: benign) or a table with `attack`,
             fields of `VictimSpec` that differ, and `settings`.
-        defenses: likewise, with `defense` and `settings`.
+        defenses: likewise, with `defense` and `settings`, and `clean` where its clean sets are not those of the grid.
         clean: `count` or `per_class`, and `kind`, each one value or a list.
         hard: whether the rows tell, too, how easily the backdoor comes back.
         charted: whether the rows hold maps of the features, too.
@@ -118,7 +118,6 @@ def read(path: Path, *, scale: str | None = None, seeds: Sequence[int] | None = 
 
 
 def _cells(sheet: Sheet, changes: Mapping[str, Any], seeds: Sequence[int]) -> Iterator[Cell]:
-    cleans = [_checked(Clean, values) for values in _product(sheet.clean)]
     defenses = [(label, *_split(entry, "defense")) for label, entry in sheet.defenses.items()]
     defenses += list(_neighbours(sheet))
     for label, defense, chosen, _ in defenses:
@@ -134,11 +133,12 @@ def _cells(sheet: Sheet, changes: Mapping[str, Any], seeds: Sequence[int]) -> It
             victim = _checked(VictimSpec, {**values, "attack_settings": settings, "shown": shown, "seed": seed})
             if victim.task != "image" and (sheet.hard or sheet.charted or sheet.oracle):
                 raise BadArgument(f"hard, charted and oracle look at images; leave them out for task {victim.task!r}")
-            for clean, (label, defense, chosen, more) in itertools.product(cleans, defenses):
-                values = {"victim": victim, "defense": defense, "settings": chosen, "clean": clean, "shown": label}
+            for label, defense, chosen, more in defenses:
+                values = {"victim": victim, "defense": defense, "settings": chosen, "shown": label, "seed": seed}
                 asked = {"hard": sheet.hard, "charted": sheet.charted and not more.get("around")}
                 asked["oracle"] = sheet.oracle and "threshold" in {f.name for f in fields(DEFENSES[defense])}
-                yield _checked(Cell, {**values, **asked, "seed": seed, **more})
+                for clean in _product(more.get("clean", sheet.clean)):
+                    yield _checked(Cell, {**values, **asked, **more, "clean": _checked(Clean, clean)})
 
 
 def _neighbours(sheet: Sheet) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]:

@@ -90,6 +90,11 @@ class Table:
     missing: int
     metric: str = "ACC"
 
+    def defenses_with(self, clean: str) -> tuple[str, ...]:
+        """The defenses that have an entry with these clean samples."""
+        found = {entry.place.defense for entry in self.entries if entry.place.clean == clean}
+        return tuple(name for name in self.defenses if name in found)
+
 
 def tabulate(grid: Grid, store: Store) -> Table:
     """Make the table of a grid from the rows that a store has by now."""
@@ -196,9 +201,10 @@ def _summaries(
         else:
             benign[place.defense] += [figures["lost"] for figures in seeds.values() if "lost" in figures]
     everywhere = sorted({key for seeds in attacked.values() for key in seeds})
-    ders = {name: [attacked[name].get(key, {}).get("der") for key in everywhere] for name in defenses if name != VICTIM}
-    compared = against(ders[BASE], {n: d for n, d in ders.items() if n != BASE}) if BASE in ders else []
-    to_base = {difference.name: difference for difference in compared}
+    compared = [name for name in defenses if name != VICTIM and groups[name]]
+    ders = {name: [attacked[name].get(key, {}).get("der") for key in everywhere] for name in compared}
+    differences = against(ders[BASE], {n: d for n, d in ders.items() if n != BASE}) if BASE in ders else []
+    to_base = {difference.name: difference for difference in differences}
     return [
         Summary(
             defense=name,
@@ -258,9 +264,10 @@ def markdown(table: Table) -> str:
     places = {entry.place: entry for entry in table.entries}
     for clean in table.cleans:
         lines += [f"## {clean} clean samples", "", "ASR / ACC in %, means over the seeds; the paper's in brackets.", ""]
-        lines += _header(["", *table.defenses])
+        here = table.defenses_with(clean)
+        lines += _header(["", *here])
         for victim in table.victims:
-            cells = [places.get(Place(victim=victim, clean=clean, defense=defense)) for defense in table.defenses]
+            cells = [places.get(Place(victim=victim, clean=clean, defense=defense)) for defense in here]
             lines.append(f"| {victim} | {' | '.join(map(_told, cells))} |")
         lines += ["", *_summary_lines([s for s in table.summaries if s.clean == clean]), ""]
         for sensitivity in (s for s in table.sensitivities if s.clean == clean):

@@ -59,12 +59,14 @@ def _section(table: Table, places: Mapping[Place, Entry], clean: str, rows: Mapp
     """What is shown of one kind and number of clean samples."""
     summaries = [summary for summary in table.summaries if summary.clean == clean]
     costs = {s.defense: _mean_cost(places, clean, s.defense) for s in summaries}
+    defenses = table.defenses_with(clean)
     lines = [
-        {"victim": v, "entries": [places.get(Place(victim=v, clean=clean, defense=d)) for d in table.defenses]}
+        {"victim": v, "entries": [places.get(Place(victim=v, clean=clean, defense=d)) for d in defenses]}
         for v in table.victims
     ]
     return {
         "clean": clean,
+        "defenses": defenses,
         "summaries": summaries,
         "columns": columns_of(summaries),
         "costs": costs,
