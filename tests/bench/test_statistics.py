@@ -43,12 +43,12 @@ def test_the_spread_between_victims_is_what_widens_the_interval():
 
 def test_a_better_method_is_told_from_one_that_is_not():
     generator = np.random.default_rng(2)
-    base = list(generator.uniform(0.4, 0.6, size=30))
+    base = {str(i): {"0": value} for i, value in enumerate(generator.uniform(0.4, 0.6, size=30))}
     others = {
-        "better": [value + 0.1 + 0.01 * generator.normal() for value in base],
-        "same": [value + 0.05 * generator.normal() for value in base],
-        "itself": list(base),
-        "half": [value + 0.1 if i % 2 else None for i, value in enumerate(base)],
+        "better": {v: {"0": seeds["0"] + 0.1 + 0.01 * generator.normal()} for v, seeds in base.items()},
+        "same": {v: {"0": seeds["0"] + 0.05 * generator.normal()} for v, seeds in base.items()},
+        "itself": base,
+        "half": {v: {"0": seeds["0"] + 0.1} for v, seeds in base.items() if int(v) % 2},
     }
     found = {difference.name: difference for difference in against(base, others)}
     assert found["better"].difference.value == pytest.approx(0.1, abs=0.01)
@@ -60,7 +60,19 @@ def test_a_better_method_is_told_from_one_that_is_not():
 
 
 def test_too_few_pairs_are_no_test():
-    (found,) = against([0.5, None], {"other": [0.6, 0.7]})
+    (found,) = against({"one": {"0": 0.5}}, {"other": {"one": {"0": 0.6, "1": 0.9}, "two": {"0": 0.7}}})
     assert math.isnan(found.p)
     assert math.isnan(found.q)
     assert found.difference.value == pytest.approx(0.1)
+
+
+def test_seeds_of_one_victim_are_no_further_trials():
+    generator = np.random.default_rng(3)
+    gain = {str(victim): value for victim, value in enumerate(generator.normal(0.05, 0.1, size=6))}
+    base = {victim: {str(seed): 0.5 for seed in range(20)} for victim in gain}
+    many = {victim: {str(seed): 0.5 + value for seed in range(20)} for victim, value in gain.items()}
+    few = {victim: {"0": 0.5 + value} for victim, value in gain.items()}
+    (of_many,), (of_few,) = (against(base, {"other": other}) for other in (many, few))
+    assert of_many.p == of_few.p > 0.01
+    assert of_many.difference.value == pytest.approx(of_few.difference.value)
+    assert of_many.difference.low == pytest.approx(of_few.difference.low, abs=0.01)

@@ -1,6 +1,6 @@
 """What many rows say together: means with intervals, and which differences are more than chance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,8 +51,9 @@ def mean_over_victims(groups: Sequence[Sequence[float]], *, seed: int = 0) -> Es
 class Difference:
     """How one method differs from another on the same victims: the mean difference, and the chance of it by chance.
 
-    `p` is of the two-sided Wilcoxon signed-rank test, `q` the same after control of the false discovery rate among the
-    methods compared (Benjamini and Hochberg); NaN with fewer than two pairs.
+    `p` is of the two-sided Wilcoxon signed-rank test over victims, each with the mean of its seeds; `q` the same after
+    control of the false discovery rate among the methods compared (Benjamini and Hochberg); NaN with fewer than two
+    victims.
     """
 
     name: str
@@ -61,21 +62,27 @@ class Difference:
     q: float
 
 
-def against(
-    base: Sequence[float | None], others: dict[str, Sequence[float | None]], *, seed: int = 0
-) -> list[Difference]:
-    """Compare methods with a base, pair by pair; a pair of which one half is missing (None) is left out.
+Figures = Mapping[str, Mapping[str, float]]
+"""Of a method: by victim, and by the key of each of its seeds."""
+
+
+def against(base: Figures, others: Mapping[str, Figures], *, seed: int = 0) -> list[Difference]:
+    """Compare methods with a base, pair by pair; what only one of the two has is left out.
+
+    Seeds of one victim are no independent trials: the interval is that of `mean_over_victims`, the test one over
+    victims.
 
     Args:
-        base: the figure of the base for each victim and seed.
-        others: those of each other method, in the same order.
+        base: the figures of the base.
+        others: those of each other method, by its name.
         seed: of the bootstrap.
     """
     found = []
-    for name, values in others.items():
-        pairs = [(a, b) for a, b in zip(values, base, strict=True) if a is not None and b is not None]
-        differences = [a - b for a, b in pairs]
-        found.append((name, mean_of(differences, seed=seed), _wilcoxon(differences)))
+    for name, figures in others.items():
+        pairs = ({k: (s[k], base[v][k]) for k in s.keys() & base[v].keys()} for v, s in figures.items() if v in base)
+        groups = [[a - b for _, (a, b) in sorted(seeds.items())] for seeds in pairs if seeds]
+        means = [float(np.mean(group)) for group in groups]
+        found.append((name, mean_over_victims(groups, seed=seed), _wilcoxon(means)))
     tested = [p for _, _, p in found if not np.isnan(p)]
     adjusted = iter(false_discovery_control(tested) if tested else [])
     return [

@@ -189,21 +189,20 @@ def _summaries(
     clean: str, defenses: tuple[str, ...], by_seed: Mapping[Place, dict[str, dict[str, float]]]
 ) -> list[Summary]:
     """One line a defense: the attacked victims that all of its seeds speak of, and the benign ones apart."""
-    attacked: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
     groups: dict[str, list[dict[str, dict[str, float]]]] = defaultdict(list)
+    ders: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
     benign: dict[str, list[float]] = defaultdict(list)
     for place, seeds in by_seed.items():
         if place.clean != clean:
             continue
         if any("asr" in figures for figures in seeds.values()):
-            attacked[place.defense] |= seeds
             groups[place.defense].append(seeds)
+            if place.defense != VICTIM:
+                ders[place.defense][place.victim] = {key: f["der"] for key, f in seeds.items() if "der" in f}
         else:
             benign[place.defense] += [figures["lost"] for figures in seeds.values() if "lost" in figures]
-    everywhere = sorted({key for seeds in attacked.values() for key in seeds})
-    compared = [name for name in defenses if name != VICTIM and groups[name]]
-    ders = {name: [attacked[name].get(key, {}).get("der") for key in everywhere] for name in compared}
-    differences = against(ders[BASE], {n: d for n, d in ders.items() if n != BASE}) if BASE in ders else []
+    others = {name: ders[name] for name in defenses if name in ders and name != BASE}
+    differences = against(ders[BASE], others) if BASE in ders else []
     to_base = {difference.name: difference for difference in differences}
     return [
         Summary(
