@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torchvision.models import VisionTransformer
 
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.masks import Masks, MaskSummary
@@ -180,6 +181,7 @@ def test_masks_themselves_can_be_copied():
         (PreActResNet((1, 1), 4), "tensor", (1, 2, 3, 4, 5)),
         (PreActResNet((1, 1), 4), "block", (1, 1, 2, 2, 3)),
         (conv_net(), "block", (1,)),
+        (VisionTransformer(8, 4, 2, 2, 8, 16), "block", (1, 1, 2, 2, 3)),
         (
             nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2, norm=nn.LayerNorm(8)),
             "block",

@@ -69,3 +69,18 @@ def test_a_label_that_should_not_be_given_costs_the_more_the_surer_it_is():
     torch.testing.assert_close(costs[0], torch.tensor(0.5).log().neg())
     assert costs[2] < costs[0] < costs[1] < costs[3]
     assert torch.isfinite(costs).all()
+
+
+def test_without_a_clip_a_bright_pixel_can_go_down_again(network):
+    pixels = torch.tensor([0.1, 0.9]).view(2, 1, 1, 1).expand(2, 3, 8, 8)
+    found = ascended(
+        lambda moved: -moved.sum(),
+        pixels,
+        context_of(network),
+        start=torch.full_like(pixels, 0.2),
+        steps=5,
+        step_size=0.2,
+        bound=0.2,
+        norm="linf",
+    )
+    torch.testing.assert_close(found, pixels - 0.2)

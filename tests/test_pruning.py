@@ -41,6 +41,13 @@ def test_the_largest_level_within_the_tolerance_is_taken(hundred):
     assert "100 held-out" in notes["rule for the threshold"]
 
 
+@pytest.mark.parametrize("before", range(10, 100, 7))
+def test_a_loss_of_exactly_the_tolerance_is_tolerated(hundred, before):
+    victim = Fixed(before)
+    found, _ = furthest(lambda _: Fixed(before - 5), [0.1], victim, hundred, context_of(victim), tolerance=0.05)
+    assert found.right == before - 5
+
+
 def test_where_every_level_loses_too_much_the_victim_comes_out(hundred):
     victim = Fixed(90)
     found, notes = furthest(lambda _: Fixed(10), [0.1, 0.2], victim, hundred, context_of(victim), tolerance=0.05)

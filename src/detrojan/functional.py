@@ -57,6 +57,12 @@ def stepped(
     return {name: weight + radius / length * step.detach() for (name, weight), step in moved}
 
 
+def slopes(value: Tensor, tensors: Sequence[Tensor], **how: Any) -> list[Tensor]:
+    """The gradients of a scalar (`how`: keywords of `torch.autograd.grad`); zeros of tensors that play no part."""
+    found = torch.autograd.grad(value, list(tensors), allow_unused=True, **how)
+    return [torch.zeros_like(t) if slope is None else slope for t, slope in zip(tensors, found, strict=True)]
+
+
 def with_gradients(value: Tensor, tensors: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     """A scalar of this value, whose gradients with respect to the tensors are those given."""
     carrier = torch.stack([(t * g.detach()).sum() for t, g in zip(tensors, gradients, strict=True)]).sum()

@@ -232,8 +232,12 @@ def _refuse_cancelled(network: nn.Module, *, chosen_by_hand: bool) -> None:
 
 
 def _block(name: str, modules: dict[str, nn.Module]) -> str:
-    """The innermost numbered ancestor of a mask that is more than a container, else any numbered one, else the mask."""
+    """The innermost numbered ancestor of a mask that is more than a container, else any numbered one, else the mask.
+
+    Numbered are `3` and, as in torchvision's vision transformers, `encoder_layer_3`.
+    """
     parts = name.split(".")
-    numbered = [".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1) if parts[end - 1].isdigit()]
+    ends = [end for end in range(len(parts) - 1, 0, -1) if parts[end - 1].rpartition("_")[2].isdigit()]
+    numbered = [".".join(parts[:end]) for end in ends]
     blocks = [path for path in numbered if not isinstance(modules.get(path), nn.Sequential | nn.ModuleList)]
     return next(iter(blocks or numbered), name)

@@ -61,21 +61,27 @@ def ascended(
     step_size: float,
     bound: float,
     norm: Literal["linf", "l2"],
-    clip: tuple[float, float],
+    clip: tuple[float, float] | None = None,
 ) -> Tensor:
     """Perturb each of the pixels (B, C, H, W) so that a scalar gain grows, along the sign of its gradient.
 
     After each step the perturbation is brought back to at most `bound` in every pixel (`linf`) or in length (`l2`).
+    `clip` keeps the perturbed pixels in a range; one that is out of it has no gradient, so that a `start` other than
+    nothing wants no clip.
     """
+
+    def kept(shifted: Tensor) -> Tensor:
+        return shifted if clip is None else shifted.clamp(*clip)
+
     shift = start
     for _ in range(steps):
         shift = shift.detach().requires_grad_(True)
-        (slope,) = context.gradients(gain((pixels + shift).clamp(*clip)), [shift])
+        (slope,) = context.gradients(gain(kept(pixels + shift)), [shift])
         with torch.no_grad():
             shift = shift + step_size * slope.sign()
             short = (bound / _length(shift)).clamp(max=1.0)
             shift = shift.clamp(-bound, bound) if norm == "linf" else shift * short
-    return (pixels + shift.detach()).clamp(*clip)
+    return kept(pixels + shift.detach())
 
 
 def not_given(scores: Tensor, label: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from detrojan.data.samples import Samples, held_back
 from detrojan.masks import Masks, Placement, Predicate
 from detrojan.tuning import Context, Objective, Tuned, tune
-from detrojan.weight_tuning import accuracy
+from detrojan.weight_tuning import ROUNDING, accuracy
 
 HELD_OUT, FEWEST_HELD_OUT = 0.2, 20
 THRESHOLDS = tuple(step / 20 for step in range(19))
@@ -48,7 +48,7 @@ def furthest(
     rule = f"the largest with at most {100 * tolerance:g} points of accuracy lost on {len(held_out)} held-out samples"
     for level in reversed(levels):
         pruned = context.execution.place(prune(level))
-        if accuracy(pruned, held_out, context) >= before - tolerance:
+        if before - accuracy(pruned, held_out, context) <= tolerance + ROUNDING:
             return pruned, {level_is: round(level, 4), f"rule for the {level_is}": rule}
     return victim, {level_is: "none", f"rule for the {level_is}": rule}
 

@@ -15,6 +15,7 @@ from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.execution import Execution
+from detrojan.functional import slopes
 from detrojan.randomness import Seeds
 from detrojan.tasks import Task
 from detrojan.training import OnStep, Step
@@ -77,9 +78,12 @@ class Context:
         return self.task.forward(self.execution.run, network, inputs)
 
     def gradients(self, loss: Tensor, tensors: Sequence[Tensor], *, keep: bool = False) -> list[Tensor]:
-        """The gradients of a scalar with respect to tensors, of all processes; `keep` leaves the graph for another."""
+        """The gradients of a scalar with respect to tensors, of all processes; `keep` leaves the graph for another.
+
+        Those of tensors that the scalar does not depend on, such as the weights of an auxiliary head, are zeros.
+        """
         self.meter.backwards += 1
-        return self.execution.averaged(torch.autograd.grad(loss, list(tensors), retain_graph=keep))
+        return self.execution.averaged(slopes(loss, list(tensors), retain_graph=keep))
 
     def need_whole_weights(self, method: str) -> None:
         """Refuse a sharded network, whose weights are in parts.
@@ -109,6 +113,15 @@ class Context:
         """
         if clean.kind == "tokens":
             raise Unsupported(f"{method} perturbs inputs, which tokens do not allow; use nft, fine_tuning or ft_sam")
+
+    def need_pictures(self, method: str, clean: Samples) -> None:
+        """Refuse inputs that are no images.
+
+        Raises:
+            Unsupported: they are clips, points or tokens.
+        """
+        if clean.inputs.ndim != 4:
+            raise Unsupported(f"{method} works on images, and these are {clean.kind}; use nft, fine_tuning or ft_sam")
 
     def need_one_process(self, method: str, reason: str) -> None:
         """Refuse to share batches among processes.

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from detrojan.data.samples import Samples
 from detrojan.tuning import Context, tune
 
+ROUNDING = 1e-6
+"""By how much two shares that are equal may differ: accuracies are means of float32."""
+
 
 def plain_loss(
     network: nn.Module, context: Context, inputs: Tensor, labels: Tensor, generator: torch.Generator
@@ -31,6 +34,11 @@ def tunable(model: nn.Module, context: Context) -> nn.Module:
 def weights_of(network: nn.Module) -> list[nn.Parameter]:
     """The weights that a gradient can change."""
     return [parameter for parameter in network.parameters() if parameter.is_floating_point()]
+
+
+def plain_weight(layer: nn.Module) -> bool:
+    """Whether a layer keeps its weight as it is, and does not compute it from others (weight norm, spectral norm)."""
+    return layer._parameters.get("weight") is not None
 
 
 def sgd(network: nn.Module, learning_rate: float, *, momentum: float, weight_decay: float) -> torch.optim.Optimizer:
@@ -101,7 +109,7 @@ def unlearn(
         steps=steps,
         batch=batch,
         stage="clean unlearning",
-        stop=lambda step: step % 4 == 0 and accuracy(network, clean, context) <= until,
+        stop=lambda step: step % 4 == 0 and accuracy(network, clean, context) <= until + ROUNDING,
     )
 
 

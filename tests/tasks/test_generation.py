@@ -276,11 +276,16 @@ def test_from_training_to_purification(victim):
     assert after.acc.value > 0.7
 
 
-NEED_NUMBERS = ("awm", "bti_dbf", "ibau", "neural_cleanse", "npd", "sau")
-LOOK_INSIDE = ("anp", "rnp", "clp", "fine_pruning", "mcr", "nad", "tsbd", "unit", "auto")
+NEED_NUMBERS = ("awm", "ibau", "npd", "sau")
+NEED_MORE = {
+    "bti_dbf": "works on images",
+    "neural_cleanse": "works on images",
+    "unit": "sentences differ in length",
+    "clp": "needs batch norms",
+}
 
 
-@pytest.mark.parametrize("method", ["nft", "fine_tuning", "ft_sam", "super_fine_tuning", "identity"])
+@pytest.mark.parametrize("method", ["nft", "fine_tuning", "ft_sam", "super_fine_tuning", "mcr", "fip", "identity"])
 def test_defenses_run_on_sentences(victim, method):
     result = quick_purify(victim.model, pairs(60, seed=2), task=TASK, method=quick(method), seed=0)
     assert list(result.model.state_dict()) == list(victim.model.state_dict())
@@ -310,6 +315,12 @@ def test_defenses_that_prune_norms_run_on_a_transformer(method):
 @pytest.mark.parametrize("method", NEED_NUMBERS)
 def test_defenses_that_perturb_say_so(victim, method):
     with pytest.raises(Unsupported, match=f"{method} perturbs inputs, which tokens do not allow"):
+        quick_purify(victim.model, pairs(60, seed=2), task=TASK, method=quick(method), seed=0)
+
+
+@pytest.mark.parametrize("method", NEED_MORE)
+def test_defenses_that_need_more_than_sentences_say_what(victim, method):
+    with pytest.raises(Unsupported, match=NEED_MORE[method]):
         quick_purify(victim.model, pairs(60, seed=2), task=TASK, method=quick(method), seed=0)
 
 

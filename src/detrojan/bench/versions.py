@@ -19,6 +19,13 @@ UNCHANGED: Mapping[str, str] = {
     "166bceb3fa95": "f891589cab60",  # shrink_distil: MixUp and answers are the task's; the information is a file
     "e56cdd22bcb2": "98fce8991ba7",  # ft_sam: the smoothed loss is the task's
     "104b04daf0a9": "da75cea97725",  # badnets: says that clips take it, too
+    "8424733bde90": "c73107f31037",  # clp: leaves out norms without weights
+    "65e4c4d102c0": "7d6758ab2b1d",  # fip, and next I-BAU: weights that play no part have gradients of zero
+    "04918d4aa124": "8242fe786c87",
+    "ec0de1f59411": "ad7e16a708e3",  # mcr: networks of several inputs
+    "25385cfdd380": "4c736304a3df",  # neural_cleanse: refuses what is no image
+    "d244d29e5a23": "3e918e6a874b",  # npd: leaves out computed weights
+    "6f5cd6911e46": "85a794ff8a59",  # unit: refuses sentences
 }
 """Versions whose code was rewritten, with the earlier one whose figures they give; rows of that one stay valid.
 

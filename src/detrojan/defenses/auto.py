@@ -15,7 +15,7 @@ from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.pruning import parts
 from detrojan.tuning import Context, Diverged, Tuned
-from detrojan.weight_tuning import accuracy
+from detrojan.weight_tuning import ROUNDING, accuracy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Auto:
     """Clean samples tell what a method cost, not what it removed: the first of an order that costs little is taken.
 
     Args:
-        order: names of defenses, each at its defaults; one that cannot serve the network, or diverges, is passed over.
+        order: names of defenses, each at its defaults; one that refuses the network, or diverges, is passed over.
         tolerance: the largest loss of accuracy, as a share, on held-out samples; the first method within it is taken.
         steps: of each method; None leaves each its own.
     """
@@ -55,19 +55,19 @@ class Auto:
         for name, method in zip(self.order, self.rests_on, strict=True):
             try:
                 found = method(model, work, context)
-            except (Unsupported, Diverged) as reason:
+            except (Unsupported, BadArgument) as reason:
                 told.append(f"{name}: {reason}")
                 diverged |= isinstance(reason, Diverged)
                 continue
             lost = before - accuracy(context.execution.placed(found.model), held_out, context)
             told.append(f"{name}: {100 * lost:.1f} points lost on {len(held_out)} held-out samples")
             tried.append((lost, replace(found, notes={**found.notes, "method": name})))
-            if lost <= self.tolerance:
+            if lost <= self.tolerance + ROUNDING:
                 break
         if not tried:
             kind = Diverged if diverged else Unsupported
             raise kind(f"auto found no method for this network ({'; '.join(told)})")
-        best = tried[-1][1] if tried[-1][0] <= self.tolerance else min(tried, key=lambda each: each[0])[1]
+        best = tried[-1][1] if tried[-1][0] <= self.tolerance + ROUNDING else min(tried, key=lambda each: each[0])[1]
         return replace(best, notes={**best.notes, "tried": "; ".join(told)})
 
 

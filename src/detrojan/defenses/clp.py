@@ -34,9 +34,12 @@ class CLP:
         """
         context.need_whole_weights("clp")
         network = context.execution.place(copy.deepcopy(model))
-        found = norms_and_convolutions(network, clean, context)
+        pairs = norms_and_convolutions(network, clean, context)
+        found = [(norm, convolutions) for norm, convolutions in pairs if norm.weight is not None]
         if not found:
-            raise Unsupported("clp needs batch norms that take in the outputs of convolutions, and there are none")
+            raise Unsupported(
+                "clp needs batch norms with weights that take in the outputs of convolutions, and there are none"
+            )
         cut = total = 0
         for norm, convolutions in found:
             bounds = lipschitz_bounds(norm, convolutions)

@@ -3,7 +3,8 @@
 Needs: labelled clean samples.
 Serves: networks whose class scores come from one linear layer.
 Source: Liu et al., "Fine-Pruning" (RAID 2018), as BackdoorBench does it, but for its faults: the accuracy that decides
-is of held-out clean samples, and what is cut stays cut while the rest is tuned.
+is of held-out clean samples, and what is cut stays cut while the rest is tuned. What may be lost is counted in points,
+not as a share of the accuracy, and of all levels that keep to it the furthest is taken.
 """
 
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from detrojan.data.samples import Samples
-from detrojan.functional import differentiable_twice
+from detrojan.functional import differentiable_twice, slopes
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import plain_loss, sgd, tunable, weights_of
 
@@ -56,8 +56,8 @@ class FIP:
             with differentiable_twice():
                 loss = plain_loss(network, context, inputs, labels, generator)
             context.meter.backwards += 1
-            slopes = torch.autograd.grad(loss, weights, create_graph=True)
-            return loss + self.penalty * torch.stack([slope.square().sum() for slope in slopes]).sum()
+            found = slopes(loss, weights, create_graph=True)
+            return loss + self.penalty * torch.stack([slope.square().sum() for slope in found]).sum()
 
         losses = tune(
             objective,

@@ -3,7 +3,8 @@
 Needs: labelled clean samples.
 Serves: any network.
 Source: Zeng et al., "Adversarial Unlearning of Backdoors via Implicit Hypergradient" (ICLR 2022) and its code, which
-perturbs no sample at all in batches of fewer than a hundred; here at least one is.
+perturbs no sample at all in batches of fewer than a hundred; here at least one is. The code's hypergradient takes the
+inner loss of its first batch throughout; here it is that of the current one.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from detrojan.augmentation import pixels_of
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument
-from detrojan.functional import constant, differentiable_twice, with_gradients
+from detrojan.functional import constant, differentiable_twice, slopes, with_gradients
 from detrojan.perturbations import universal
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import shared_out, tunable, weights_of
@@ -104,7 +105,7 @@ class IBAU:
         few = torch.zeros(len(pixels), device=pixels.device)
         few[: max(1, int(self.perturbed * len(pixels)))] = 1
         outer = loss_of(pixels + few.view(-1, *(1,) * shift.ndim) * shift)
-        to_shift, *direct = torch.autograd.grad(outer, [shift, *weights])
+        to_shift, *direct = slopes(outer, [shift, *weights])
         vector = torch.zeros_like(shift)
         for _ in range(self.iterations):
             (pulled,) = torch.autograd.grad(followed, shift, vector, retain_graph=True)

@@ -6,6 +6,7 @@ Source: Zhao et al., "Bridging Mode Connectivity in Loss Landscapes and Adversar
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,8 +93,8 @@ class _Curve(nn.Module):
             for (name, first), free, last in zip(self.first.items(), self.free, self.last.values(), strict=True)
         }
 
-    def forward(self, inputs: Tensor) -> object:
-        return functional_call(self.network, self.weights(self.t), (inputs,))
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return functional_call(self.network, self.weights(self.t), args, kwargs)
 
     @torch.no_grad()
     def settled(self, t: float) -> nn.Module:

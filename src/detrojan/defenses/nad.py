@@ -2,7 +2,7 @@
 
 Needs: labelled clean samples.
 Serves: networks with maps (B, C, H, W) inside.
-Source: Li et al., "Neural Attention Distillation" (ICLR 2021) and its code.
+Source: Li et al., "Neural Attention Distillation" (ICLR 2021) and its code, without its Cutout.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,8 @@
 
 Needs: labelled clean samples.
 Serves: any image network; a class takes `steps` steps.
-Source: Wang et al., "Neural Cleanse" (S&P 2019), as BackdoorBench does it.
+Source: Wang et al., "Neural Cleanse" (S&P 2019), nearly as BackdoorBench does it: the price of a mask changes after six
+passes on one side, not five, and the search may end before it has gone both up and down.
 """
 
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ class NeuralCleanse:
         Raises:
             Diverged: the loss became NaN or infinite.
         """
-        context.need_numbers("neural_cleanse", clean)
+        context.need_pictures("neural_cleanse", clean)
         context.need_one_class("neural_cleanse")
         context.need_whole_weights("neural_cleanse")
         network = tunable(model, context).eval()

@@ -20,7 +20,7 @@ from detrojan.functional import Replaced, constant
 from detrojan.perturbations import ascended, limits, not_given
 from detrojan.tracing import order_of_convolutions
 from detrojan.tuning import Context, Tuned, tune
-from detrojan.weight_tuning import tunable
+from detrojan.weight_tuning import plain_weight, tunable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,10 +123,12 @@ class NPD:
         found = [
             name
             for name in order_of_convolutions(network, clean, context)
-            if isinstance(layer := network.get_submodule(name), nn.Conv2d) and layer.groups == 1
+            if isinstance(layer := network.get_submodule(name), nn.Conv2d) and layer.groups == 1 and plain_weight(layer)
         ]
         if not found:
-            raise Unsupported("npd folds a map into a convolution over images, and there is none; use fine_tuning")
+            raise Unsupported(
+                "npd folds a map into the plain weight of a convolution over images, and there is none; use fine_tuning"
+            )
         if self.layer and self.layer not in found:
             raise BadArgument(f"layer {self.layer!r} is no convolution of this network; those are {', '.join(found)}")
         return self.layer or found[-2:][0]

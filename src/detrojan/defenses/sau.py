@@ -3,7 +3,7 @@
 Needs: labelled clean samples.
 Serves: any network.
 Source: Wei et al., "Shared Adversarial Unlearning" (NeurIPS 2023), as BackdoorBench does it
-(samples are not augmented).
+(samples are not augmented, and perturbed ones may leave the range of pixels).
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from detrojan.augmentation import pixels_of
 from detrojan.data.samples import Samples
-from detrojan.perturbations import ascended, limits, not_given
+from detrojan.perturbations import ascended, not_given
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import tunable, weights_of
 
@@ -55,7 +55,6 @@ class SAU:
         context.need_one_class("sau")
         context.need_whole_weights("sau")
         network, victim = tunable(model, context), tunable(model, context).eval()
-        clip = limits(clean)
 
         def scores_of(network: nn.Module, pixels: Tensor) -> Tensor:
             return context.task.logits(context.forward(network, context.preprocessing(pixels)))
@@ -78,7 +77,6 @@ class SAU:
                 step_size=self.bound,
                 bound=self.bound,
                 norm="linf",
-                clip=clip,
             )
             with torch.no_grad():
                 answers, wrong = scores_of(victim, torch.cat([pixels, perturbed])).argmax(1).chunk(2)

@@ -18,7 +18,7 @@ from detrojan.functional import Replaced, holding_statistics, named_weights, ste
 from detrojan.placement import outputs_of
 from detrojan.sites import CONVOLUTIONS
 from detrojan.tuning import Context, Tuned, tune
-from detrojan.weight_tuning import falling, plain_loss, sgd, tunable, unlearn
+from detrojan.weight_tuning import falling, plain_loss, plain_weight, sgd, tunable, unlearn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +118,11 @@ def _layers(network: nn.Module) -> list[Tensor]:
     """The weights whose rows are neurons."""
     outputs = outputs_of(network)
     kinds = (*CONVOLUTIONS, nn.Linear)
-    found = [m.weight for m in network.modules() if isinstance(m, kinds) and m not in outputs]
+    found = [m.weight for m in network.modules() if isinstance(m, kinds) and m not in outputs and plain_weight(m)]
     if not found:
-        raise Unsupported("tsbd needs convolutions or linear layers inside the network, and there are none")
+        raise Unsupported(
+            "tsbd needs convolutions or linear layers with plain weights inside the network, and there are none"
+        )
     return found
 
 

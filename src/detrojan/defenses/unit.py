@@ -55,6 +55,10 @@ class UNIT:
             Diverged: the loss became NaN or infinite.
         """
         context.need_one_process("unit", "looks inside the network")
+        if clean.kind == "tokens":
+            raise Unsupported(
+                "unit bounds every place of a map, and sentences differ in length; use nft or fine_tuning"
+            )
         network = tunable(model, context).eval()
         norms = {name: module for name, module in network.named_modules() if is_norm(module)}
         if not norms:
