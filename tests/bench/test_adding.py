@@ -65,8 +65,12 @@ def test_a_good_file_becomes_a_defense_with_a_key_of_its_own(write, methods):
         ("x =", "is not a defense that can be compared"),
         (GOOD.replace("WORK", COPY + "; model[0].weight.data += torch.rand(1)"), "same seed gives another network"),
         (GOOD.replace("WORK", COPY + "; model[0].weight.data *= float('nan')"), "NaN or infinite"),
+        (
+            GOOD.replace("WORK", COPY).replace("losses=()", "losses=(), notes={'found': torch.ones(2)}"),
+            "notes or settings hold what JSON cannot",
+        ),
     ],
-    ids=["no method", "raises", "no Python", "draws", "NaN"],
+    ids=["no method", "raises", "no Python", "draws", "NaN", "no JSON"],
 )
 def test_a_file_that_breaks_the_contract_is_refused_with_the_reason(write, methods, text, sentence):
     with pytest.raises(BadFile, match=sentence):

@@ -53,6 +53,13 @@ def test_a_defense_may_have_clean_sets_of_its_own(write):
     assert counts["NFT, short"] == {"1 a class", "5 a class", "1 a class, corrupted", "5 a class, corrupted"}
 
 
+def test_victims_that_differ_have_names_that_differ(write):
+    axes = SHEET.replace("kept = 100", 'kept = [100, 200]\nmapping = ["all-to-one", "all-to-all"]')
+    shown = {cell.victim.shown for cell in grid.read(write(axes), seeds=[0]).cells}
+    own = {f"Corner, {kept}" for kept in (100, 200)}  # its mapping is its own
+    assert shown == own | {f"Benign, {kept}, all-to-{whom}" for kept in (100, 200) for whom in ("one", "all")}
+
+
 def test_the_command_line_wins_over_the_file(write):
     found = grid.read(write(SHEET), scale="full", seeds=[7])
     assert {(cell.victim.scale, cell.victim.seed, cell.seed) for cell in found.cells} == {("full", 7, 7)}

@@ -203,3 +203,31 @@ def test_a_job_that_kills_every_worker_is_given_up(told, store, tmp_path):
     outcome = sweep(cells(1), store, tmp_path / "v", Dying(deaths=9))
     assert "its worker died 3 times (the node is gone)" in outcome.failures[VICTIM.key]
     assert len(store) == 0
+
+
+def test_a_victim_that_is_made_again_takes_no_row_away(told, store, tmp_path, monkeypatch):
+    sweep(cells(2), store, tmp_path / "v", Inline())
+    weights_of(VICTIM, tmp_path / "v").unlink()
+    before = {row.key: row for row in store}
+
+    def fail(*_):
+        raise BadData("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "make_victim", fail)
+        assert sweep(cells(3), store, tmp_path / "v", Inline()).failures
+    assert {row.key: row for row in store} == before
+    sweep(cells(3), store, tmp_path / "v", Inline())
+    assert before.items() < {row.key: row for row in store}.items()
+
+
+def test_a_result_that_is_no_json_fails_alone(told, store, tmp_path, monkeypatch):
+    def run_cell(cell, folder, device):
+        return {"acc": share(0.8), "notes": {"found": {1, 2}} if cell.seed == 1 else {}}
+
+    monkeypatch.setattr(room, "run_cell", run_cell)
+    wanted = cells(3)
+    outcome = sweep(wanted, store, tmp_path / "v", Inline())
+    assert list(outcome.failures) == [wanted[1].key]
+    assert "hold what JSON cannot" in outcome.failures[wanted[1].key]
+    assert outcome.made == 3

@@ -8,8 +8,9 @@ import torch
 from benching import CELL, VICTIM
 from detrojan import checkpoint
 from detrojan.bench import working
+from detrojan.bench.cells import Clean
 from detrojan.bench.working import make_victim, run_cell, weights_of
-from detrojan.errors import BadFile
+from detrojan.errors import BadArgument, BadFile
 from detrojan.models.small_cnn import small_cnn
 
 SMALL = replace(
@@ -73,3 +74,17 @@ def test_a_defense_that_learns_from_the_training_set_gets_the_poisoned_one(start
     assert torch.equal(changed & relabelled, relabelled)
     assert (suspect.labels[relabelled] == SMALL.target).all()
     assert working._training(replace(cell, defense="nft", settings={}), tmp_path / "v") is None
+
+
+def test_what_this_machine_lacks_is_no_finding_about_a_defense(start, tmp_path):
+    make_victim(SMALL, tmp_path / "v")
+    cell = replace(CELL, victim=SMALL)
+    with pytest.raises(BadArgument, match="'cuda:99' is not there"):
+        run_cell(cell, tmp_path / "v", "cuda:99")
+    refused = run_cell(replace(cell, defense="abl", settings={"isolated": 0.5}, clean=Clean(count=1)), tmp_path / "v")
+    assert "single class" in refused["refused"] or "two classes" in refused["refused"]
+
+
+def test_a_cell_knows_the_score_of_the_victim_that_it_purified(start, tmp_path):
+    made = make_victim(SMALL, tmp_path / "v")
+    assert run_cell(replace(CELL, victim=SMALL), tmp_path / "v")["before"]["acc"] == made["acc"]["value"]

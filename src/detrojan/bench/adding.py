@@ -1,6 +1,7 @@
 """A stranger's defense in one file: tried on a small network, then put where the registry finds it."""
 
 import copy
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,10 @@ def _try(method: Any) -> None:
     if list(one) != list(before) or any(one[key].shape != before[key].shape for key in before):
         raise BadFile("the network that it returns has other weights than the one that it got")
     _alike(one, again, "the same seed gives another network; draw from context.seeds alone")
+    try:
+        json.dumps([dict(results[0].notes), dict(results[0].settings)])
+    except (TypeError, ValueError) as error:
+        raise BadFile(f"its notes or settings hold what JSON cannot ({error}); use numbers and words") from error
     if not results[0].verdict.accepted:
         raise BadFile(results[0].verdict.reason)
 

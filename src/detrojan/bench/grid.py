@@ -33,7 +33,8 @@ class Sheet:
         title: what the tables are called.
         paper: the table of `paper_tables.csv` that is set beside ours, as `TABLE` or `TABLE/DATASET`; empty for none.
         seeds: each makes its own victims, draws its own clean samples and seeds the defense.
-        victim: fields of `VictimSpec`; a list makes an axis of a field that is not one itself.
+        victim: fields of `VictimSpec`; a list makes an axis of a field that is not one itself, and the tables then show
+            its value beside the attack's name.
         attacks: by the name that the tables show, a name of the registry (`none`: benign) or a table with `attack`,
             fields of `VictimSpec` that differ, and `settings`.
         defenses: likewise, with `defense` and `settings`, and `clean` where its clean sets are not those of the grid.
@@ -130,7 +131,8 @@ def _cells(sheet: Sheet, changes: Mapping[str, Any], seeds: Sequence[int]) -> It
         attack, settings, differing = _split(entry, "attack")
         base = {**sheet.victim, **differing, **changes, "attack": None if attack == NONE else attack}
         for values in _product(base):
-            victim = _checked(VictimSpec, {**values, "attack_settings": settings, "shown": shown, "seed": seed})
+            name = ", ".join([shown, *_varied(base, values)])
+            victim = _checked(VictimSpec, {**values, "attack_settings": settings, "shown": name, "seed": seed})
             if victim.task != "image" and (sheet.hard or sheet.charted or sheet.oracle):
                 raise BadArgument(f"hard, charted and oracle look at images; leave them out for task {victim.task!r}")
             for label, defense, chosen, more in defenses:
@@ -153,6 +155,12 @@ def _neighbours(sheet: Sheet) -> Iterator[tuple[str, str, Mapping[str, Any], Map
                 yield shown, defense, {**chosen, setting: value}, {**more, "around": label}
 
 
+def _varied(base: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """What tells the victims of one attack apart; poison rates are shown by the tables."""
+    axes = [key for key in base if key != "poison_rate" and len(_axis(key, base[key])) > 1]
+    return [str(values[key]).removeprefix("detrojan:") for key in axes]
+
+
 def _split(entry: Named, what: str) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
     """The name, the settings, and the other fields of an entry."""
     if isinstance(entry, str):
@@ -163,9 +171,12 @@ def _split(entry: Named, what: str) -> tuple[str, Mapping[str, Any], Mapping[str
 
 def _product(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Every choice of one value for each list."""
-    axes = [value if isinstance(value, list) and key != "sources" else [value] for key, value in values.items()]
-    for chosen in itertools.product(*axes):
+    for chosen in itertools.product(*(_axis(key, value) for key, value in values.items())):
         yield dict(zip(values, chosen, strict=True))
+
+
+def _axis(key: str, value: Any) -> list[Any]:
+    return value if isinstance(value, list) and key != "sources" else [value]
 
 
 def _checked(what: type, values: Mapping[str, Any]) -> Any:

@@ -105,10 +105,6 @@ class Store:
         found = self._ask("SELECT * FROM rows WHERE key = ?", key)
         return self._row(found[0]) if found else None
 
-    def drop(self, key: str) -> None:
-        """Forget a row, so that it is made again."""
-        self._ask("DELETE FROM rows WHERE key = ?", key)
-
     def keys(self) -> set[str]:
         """The keys of all rows."""
         return {key for (key,) in self._ask("SELECT key FROM rows")}

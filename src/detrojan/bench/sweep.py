@@ -84,12 +84,10 @@ class _Plan:
         self.missing = {key: cell for key, cell in wanted.items() if key not in there}
         needed = {cell.victim.key for cell in self.missing.values()}
         self.victims = {
-            key: spec
+            key: spec  # whose row is there, but not its weights, is made again; the row, and what rests on it, stay
             for key, spec in victims.items()
             if key not in there or (key in needed and not weights_of(spec, folder).is_file())
         }
-        for key in self.victims.keys() & there:  # the row is there, but not its weights: it is made and told anew
-            store.drop(key)
         self.total = len(self.missing) + len(self.victims)
         self.found = len(wanted) + len(victims) - self.total
 
@@ -168,12 +166,19 @@ class _Sweep:
             told = str(error) if isinstance(error, DetrojanError) else "".join(traceback.format_exception(error))
             self._fail(job, told)
         else:
-            kind = "cell" if isinstance(job, Cell) else "victim"
-            row = Row(key=job.key, kind=kind, spec=asdict(job), result=future.result(), origin=origin())
+            self._keep(job, future.result())
+
+    def _keep(self, job: VictimSpec | Cell, result: Any) -> None:
+        kind = "cell" if isinstance(job, Cell) else "victim"
+        row = Row(key=job.key, kind=kind, spec=asdict(job), result=result, origin=origin())
+        try:
             self.store.put(row)
-            self._tell(job, row)
-            if isinstance(job, VictimSpec):
-                self.ready[:0] = self.plan.waiting_for(job.key)
+        except (TypeError, ValueError) as reason:  # of a stranger's defense
+            self._fail(job, f"its notes or settings hold what JSON cannot ({reason}); use numbers and words")
+            return
+        self._tell(job, row)
+        if isinstance(job, VictimSpec):
+            self.ready[:0] = self.plan.waiting_for(job.key)
 
     def _fail(self, job: VictimSpec | Cell, sentence: str) -> None:
         self.failures[job.key] = sentence

@@ -179,10 +179,17 @@ def _by_seed(found: list[tuple[Cell, Row]], rows: Mapping[str, Row]) -> dict[str
         if "refused" in row.result:
             continue
         figures = {metric: row.result[metric]["value"] for metric in METRICS if metric in row.result}
-        if row.kind == "cell" and (victim := rows.get(cell.victim.key)) is not None:
-            figures["lost"] = victim.result["acc"]["value"] - figures["acc"]
+        if row.kind == "cell" and (before := _before(row, rows.get(cell.victim.key))) is not None:
+            figures["lost"] = before - figures["acc"]
         by_seed[f"{cell.victim.key} {cell.seed}"] = figures
     return by_seed
+
+
+def _before(row: Row, victim: Row | None) -> float | None:
+    """The clean score of the very victim that a cell purified; of older rows, that of its victim's row."""
+    if "before" in row.result:
+        return float(row.result["before"]["acc"])
+    return None if victim is None else float(victim.result["acc"]["value"])
 
 
 def _summaries(

@@ -67,7 +67,20 @@ def _code(module: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False):
             node.body = node.body[1:]
-    return ast.dump(tree)
+    return _written(tree)
+
+
+def _written(node: object) -> str:
+    """A syntax tree as `ast.dump` of Python 3.11 writes it, so that later Pythons come to the same version."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_written, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    found = {name: getattr(node, name, None) for name in node._fields}
+    optional = {name for name, value in found.items() if value is None and getattr(type(node), name, ...) is None}
+    absent = optional | ({"type_params"} if not found.get("type_params") else set())  # of Python 3.12
+    told = ", ".join(f"{name}={_written(value)}" for name, value in found.items() if name not in absent)
+    return f"{type(node).__name__}({told})"
 
 
 def _tree(module: str) -> ast.Module:

@@ -22,17 +22,20 @@ from detrojan.data.load import data_root, load
 from detrojan.data.preprocessing import PRESETS, Preprocessing
 from detrojan.data.samples import Samples, dealt
 from detrojan.data.splits import Split
-from detrojan.errors import DetrojanError
+from detrojan.errors import BadArgument, BadData, Unsupported
 from detrojan.evaluation.features import chart
 from detrojan.evaluation.hardness import hardness
 from detrojan.evaluation.oracle import best_threshold
 from detrojan.evaluation.protocol import Scores, der, evaluate
+from detrojan.execution import Execution
 from detrojan.poisoning import PoisonedFeed, poisoned
 from detrojan.purification import purify
 from detrojan.scales import Scale
 from detrojan.victim import backdoor_of, train
 
 Document = dict[str, Any]
+ACC = "acc"
+"""In a victim's outcomes by sample: its clean score, which of mAP and BLEU is not their mean."""
 MASK_BINS = 20
 """Of equal width over [0, 1], for the distribution of a defense's masks."""
 
@@ -78,18 +81,21 @@ def score_victim(spec: VictimSpec, folder: Path, device: str = "auto") -> Docume
     """Score a victim that lies in `folder`, and keep its outcomes by sample there, for the DER of its cells."""
     scores = _scores(spec, _victim(spec, folder), folder, device)
     outcomes = {"right": scores.right} | ({} if scores.fooled is None else {"fooled": scores.fooled})
-    save_file({name: _compact(outcome) for name, outcome in outcomes.items()}, _outcomes(spec, folder))
+    kept = {name: _compact(outcome) for name, outcome in outcomes.items()}
+    save_file({**kept, ACC: torch.tensor(scores.acc.value, dtype=torch.float64)}, _outcomes(spec, folder))
     return _estimates(scores)
 
 
 def run_cell(cell: Cell, folder: Path, device: str = "auto") -> Document:
     """Purify a victim with one defense and score the result.
 
-    A defense that refuses the network or the samples is a finding, too: the document then has its sentence.
+    A defense that refuses the network or the samples is a finding, too: the document then has its sentence. What is
+    missing on this machine is none, and an error.
     """
     spec = cell.victim
     victim = _victim(spec, folder)
     clean = draw(_parts(spec)[0], cell.clean, cell.seed)
+    Execution.choose(victim, device)  # refuses a device that is not there
     try:
         result = purify(
             victim,
@@ -102,13 +108,14 @@ def run_cell(cell: Cell, folder: Path, device: str = "auto") -> Document:
             tolerance=1.0,
             training=_training(cell, folder),
         )
-    except DetrojanError as refusal:
+    except (Unsupported, BadData, BadArgument) as refusal:
         return {"refused": str(refusal)}
     scores = _scores(spec, result.model, folder, device)
     before = _before(spec, folder, scores)
     masks = list(result.masks.values())
     document = {
         **_estimates(scores),
+        "before": {"acc": before.acc.value},
         "verdict": {"accepted": result.verdict.accepted, "weak": result.verdict.weak, "reason": result.verdict.reason},
         "cost": asdict(result.cost),
         "notes": dict(result.notes),
@@ -191,8 +198,9 @@ def _scores(spec: VictimSpec, model: nn.Module, folder: Path, device: str) -> Sc
 def _before(spec: VictimSpec, folder: Path, after: Scores) -> Scores:
     """The victim's own outcomes on the same test samples."""
     kept: Mapping[str, Tensor] = load_file(_outcomes(spec, folder))
-    fooled = kept.get("fooled")
-    return replace(after, right=kept["right"].double(), fooled=None if fooled is None else fooled.bool())
+    right, fooled = kept["right"].double(), kept.get("fooled")
+    acc = replace(after.acc, value=float(kept.get(ACC, right.mean())))
+    return replace(after, acc=acc, right=right, fooled=None if fooled is None else fooled.bool())
 
 
 def _compact(outcomes: Tensor) -> Tensor:

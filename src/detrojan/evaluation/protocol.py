@@ -115,7 +115,8 @@ def evaluate(
 def der(before: Scores, after: Scores, *, seed: int = 0) -> Estimate:
     """Defense effectiveness rating: (max(0, ASR drop) - max(0, ACC drop) + 1) / 2; 0.5 means nothing was gained.
 
-    The interval is a percentile bootstrap over the test samples, clean and triggered apart, paired by sample.
+    The interval is a percentile bootstrap over the test samples, clean and triggered apart, paired by sample. Where ACC
+    is no mean over samples (mAP, BLEU), its drop has the spread of the outcomes by sample.
 
     Raises:
         BadData: the two scores are not of the same test samples, or were made without a trigger.
@@ -126,6 +127,8 @@ def der(before: Scores, after: Scores, *, seed: int = 0) -> Estimate:
         raise BadData("DER compares two networks on the same test samples; these scores are of different ones")
     fooled = before.fooled.double().numpy() - after.fooled.double().numpy()
     right = before.right.double().numpy() - after.right.double().numpy()
+    if before.metric != "ACC":
+        right += before.acc.value - after.acc.value - right.mean()
     value = float(_der(fooled, right))
     low, high = value, value
     if fooled.std() > 0 or right.std() > 0:
