@@ -182,6 +182,34 @@ def test_what_the_attack_does_not_know_is_refused_for_a_test_set_too(samples, ba
             use(samples, backdoor)
 
 
+LABELLED = {
+    "tags": {"inputs": torch.zeros(8, 3, 32, 32, dtype=torch.uint8), "labels": torch.ones(8, 4, dtype=torch.int64)},
+    "boxes": {
+        "inputs": torch.zeros(8, 3, 32, 32, dtype=torch.uint8),
+        "labels": torch.tensor([[1, 4, 4, 28, 28]]).expand(8, -1, -1),
+        "class_names": tuple("abcd"),
+    },
+    "sentences": {"inputs": torch.full((8, 6), 5), "labels": torch.full((8, 6), 5), "sentences": True},
+}
+OWN = {
+    "baddet_oga": {"width": 12, "height": 12},
+    "trigger_sentence": {"sentence": (4,)},
+    "trigger_replies": {"lexicon": (4,)},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if ATTACKS[name].labels != "class"])
+def test_an_attack_that_changes_no_class_takes_no_target(name):
+    attack = ATTACKS[name](**OWN.get(name, {}))
+    samples = Samples(**LABELLED[attack.labels])
+    for aim in ({"target": 2}, {"sources": (1,)}, {"mapping": "all-to-all"}):
+        for use in (trigger, partial(PoisonedFeed, rate=0.5)):
+            with pytest.raises(BadArgument, match="leave target, mapping and sources out"):
+                use(samples, Backdoor(attack=attack, **aim))
+    with pytest.raises(BadArgument, match="has no target class; pool cannot be 'target'"):
+        PoisonedFeed(samples, Backdoor(attack=attack), rate=0.5, pool="target")
+
+
 @pytest.mark.parametrize("name", ["dyn", "lira", "issba", "narcissus", "fba", "cba", "dfba", "troj"])
 def test_a_trigger_that_was_not_learned_yet_stamps_nothing(samples, name):
     with pytest.raises(BadArgument, match="saved with the victim"):

@@ -117,14 +117,14 @@ def check(samples: Samples, backdoor: Backdoor) -> None:
         raise BadArgument(
             f"{name} is an attack on {wanted}, but a sample of {samples.name} has {found}; choose another"
         )
+    if attack.labels != "class" and (backdoor.target or backdoor.sources or backdoor.mapping != "all-to-one"):
+        raise BadArgument(
+            f"{name} has settings of its own for what it changes (--attack-arg); leave target, mapping and sources out"
+        )
     if (attack.clean_label or attack.one_target) and backdoor.mapping != "all-to-one":
         raise BadArgument(f"{name} has one target; mapping must be all-to-one")
     if backdoor.sources and attack.sources:
         raise BadArgument(f"{name} names its source classes itself; set them there and leave sources out")
-    if attack.labels == "boxes" and (backdoor.target or backdoor.sources):
-        raise BadArgument(
-            f"{name} names its target itself; set it there (--attack-arg) and leave target and sources out"
-        )
     for label in (backdoor.target, *backdoor.sources, *attack.sources):
         if not 0 <= label < samples.num_classes:
             raise BadArgument(f"targets and sources must be labels from 0 to {samples.num_classes - 1}, got {label}")

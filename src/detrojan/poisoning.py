@@ -50,7 +50,8 @@ class PoisonedFeed:
         seed: draws who is poisoned and who accompanies.
 
     Raises:
-        BadArgument: the rate, the target or the pool is out of range, or the trigger is not made for such inputs.
+        BadArgument: the rate, the target or the pool is out of range, or not made for such samples, or the trigger is
+            not.
         BadData: the pool is too small for a single poisoned sample.
     """
 
@@ -181,6 +182,10 @@ class PoisonedFeed:
         labels, attack = self.samples.labels, self.backdoor.attack
         if attack.clean_label and pool not in ("auto", "target"):
             raise BadArgument(f"a clean-label attack poisons samples of the target class; pool cannot be {pool!r}")
+        if pool == "target" and attack.labels != "class":
+            raise BadArgument(
+                f"{type(attack).__name__} has no target class; pool cannot be 'target', choose non-target or all"
+            )
         if pool == "target" or attack.clean_label:
             return (labels == self.backdoor.target).nonzero().flatten()
         under_attack = self.backdoor.attacked(labels)

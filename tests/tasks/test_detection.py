@@ -332,7 +332,7 @@ def test_attacks_that_do_not_fit_are_refused(scenes):
     tags = load("scenes:count=4,size=48")
     with pytest.raises(BadArgument, match="has a row of tags; choose another"):
         trigger(tags, Backdoor(attack=ATTACKS.build("baddet_rma")))
-    with pytest.raises(BadArgument, match="names its target itself"):
+    with pytest.raises(BadArgument, match="leave target, mapping and sources out"):
         trigger(scenes, Backdoor(attack=ATTACKS.build("baddet_rma"), target=3))
     with pytest.raises(BadData, match="30 x 60 pixels does not fit"):
         trigger(scenes, Backdoor(attack=ATTACKS.build("baddet_oga")))
