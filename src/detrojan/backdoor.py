@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from detrojan.augmentation import bytes_of, pixels_of
 from detrojan.data.samples import MEANT, Kind, Samples
-from detrojan.errors import BadArgument
+from detrojan.errors import BadArgument, BadData
 from detrojan.triggers import Trigger
 
 Mapping = Literal["all-to-one", "all-to-all"]
@@ -129,8 +129,20 @@ def check(samples: Samples, backdoor: Backdoor) -> None:
         if not 0 <= label < samples.num_classes:
             raise BadArgument(f"targets and sources must be labels from 0 to {samples.num_classes - 1}, got {label}")
     shape = tuple(samples.inputs.shape[1:])
-    with torch.no_grad():
-        attack.blank(shape).stamp(torch.zeros(1, *shape))
+    try:
+        with torch.no_grad():
+            stamped = attack.blank(shape).stamp(torch.zeros(1, *shape))
+    except RuntimeError as error:  # a picture, a pattern or a generator of another shape
+        raise _unfit(name, samples, shape) from error
+    if stamped.shape[1:] != shape:
+        raise _unfit(name, samples, shape)
+
+
+def _unfit(name: str, samples: Samples, shape: tuple[int, ...]) -> BadData:
+    return BadData(
+        f"{name} cannot be put on {samples.name}, {samples.kind} of shape {shape}; give some of the size and channels "
+        "that its trigger is made for (a learned one: those of its victim), or choose another attack"
+    )
 
 
 def changed(wanted: Tensor, labels: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
 """What holds for every attack of the registry: an attack is tested by existing."""
 
+from contextlib import suppress
+
 import pytest
 import torch
 from torch import nn
 
-from attacking import CLASSES, network_for, quick, samples_for, workshop
+from attacking import CLASSES, images, network_for, quick, samples_for, workshop
 from detrojan import checkpoint
 from detrojan.attacks import ATTACKS
 from detrojan.augmentation import pixels_of
 from detrojan.backdoor import Backdoor, trigger
-from detrojan.errors import BadArgument
+from detrojan.errors import BadArgument, BadData
 from detrojan.poisoning import COMPANION, POISON, PoisonedFeed
 from detrojan.triggers import Trigger
 
@@ -55,6 +57,14 @@ def test_a_trigger_keeps_shape_range_and_input_and_repeats_itself(name, size):
     assert not torch.equal(stamped, before)
     assert torch.equal(stamped, again)
     torch.testing.assert_close(stamped, alone, atol=1e-4, rtol=0)  # the others of a batch do not matter
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "images" in ATTACKS[name].kinds])
+@pytest.mark.parametrize(("channels", "side"), [(1, 32), (4, 32), (3, 48)])
+def test_images_of_another_shape_are_stamped_whole_or_refused(name, channels, side):
+    attack, others = made(name, images(count=20)), images(side, channels=channels, count=20)
+    with suppress(BadData):
+        assert trigger(others, Backdoor(attack=attack, target=2)).samples.inputs.shape[1:] == (channels, side, side)
 
 
 @pytest.mark.parametrize("name", NAMES)
