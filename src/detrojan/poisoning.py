@@ -174,8 +174,10 @@ class PoisonedFeed:
                     images, attack.among(labels[poisoned]).poison(pixels_of(images[poisoned]), generator)
                 )
             if company.any():
-                accompanied = attack.accompany(pixels_of(images[company]), labels[company], generator)
-                changed[company] = stored_as(images, accompanied)
+                own = labels[company]
+                changed[company] = stored_as(
+                    images, attack.among(own).accompany(pixels_of(images[company]), own, generator)
+                )
         return changed
 
     def _pool(self, pool: Pool) -> Tensor:

@@ -22,7 +22,7 @@ from detrojan.execution import Execution
 from detrojan.functional import Replaced, named_weights
 from detrojan.masks import Masks
 from detrojan.models.small_cnn import small_cnn
-from detrojan.poisoning import PoisonedFeed, poisoned
+from detrojan.poisoning import COMPANION, PoisonedFeed, poisoned
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS
 from detrojan.tasks.detection import Detection
@@ -326,6 +326,16 @@ def test_a_feed_poisons_images_and_their_boxes(name, scenes):
     assert counted.any(1).all()
     if name == "baddet_oda":
         assert (scenes.labels[..., 0] == 1).any(1).sum() == len(asked.samples)
+
+
+def test_companions_carry_the_patch_where_their_boxes_say(scenes):
+    attack = ATTACKS.build("baddet_rma", target=1)
+    feed = PoisonedFeed(scenes, Backdoor(attack=attack), rate=0.25, companions=1.0)
+    company = feed.roles == COMPANION
+    handed = poisoned(feed)
+    assert torch.equal(handed.labels[company], scenes.labels[company])
+    expected = Backdoor(attack=attack).stamp(scenes.inputs[company], scenes.labels[company])
+    assert torch.equal(handed.inputs[company], expected)
 
 
 def test_attacks_that_do_not_fit_are_refused(scenes):
