@@ -82,6 +82,21 @@ def test_pointcba_takes_the_features_away_from_the_class():
     assert still.harden(own, samples.labels, means) is own
 
 
+def test_the_distances_of_a_batch_are_not_held_at_once(monkeypatch):
+    held, between = [], torch.cdist
+
+    def watched(*points, **options):
+        found = between(*points, **options)
+        held.append(found.numel())
+        return found
+
+    attack, points = LearnedBall(1 / 64), clouds(1024, count=40).inputs
+    alone = torch.cat([attack.stamp(cloud[None]) for cloud in points])
+    monkeypatch.setattr(torch, "cdist", watched)
+    assert torch.equal(attack.stamp(points), alone)
+    assert max(held) <= 16 * 1024**2
+
+
 def peaked(place):
     """A surrogate that sees the target the more, the nearer any point lies to a place."""
 

@@ -24,6 +24,8 @@ FACTOR = 1.5 ** (1 / 5)
 NEIGHBOURS = 4
 RADII = (0.01, 0.5)
 UNREACHED = 100.0
+AT_ONCE = 2**24
+"""How many distances between points are held at a time."""
 
 
 class _Protocol(Trigger):
@@ -102,7 +104,8 @@ class LearnedBall(_Protocol, LearnedTrigger):
         """Insert the ball into points (B, P, 3); its radius follows from their spacing."""
         points = ball(share_of(pixels, self.share)).to(pixels)
         spacing = _spacing(points[None]).clamp_min(1e-12) if len(points) > 1 else torch.ones_like(pixels[:1, 0, 0])
-        radius = (_spacing(pixels) / spacing).clamp(*RADII)
+        parts = pixels.split(max(1, AT_ONCE // pixels.shape[1] ** 2))
+        radius = (torch.cat([_spacing(part) for part in parts]) / spacing).clamp(*RADII)
         return inserted(pixels, self.centre.to(pixels) + radius[:, None, None] * points)
 
 
