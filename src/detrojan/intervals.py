@@ -71,7 +71,14 @@ def _bootstrapped(values: NDArray[np.floating]) -> Estimate:
     low, high = value, value
     if spread > 0:
         rng = np.random.default_rng(0)
-        drawn = bootstrap((values,), np.mean, n_resamples=2000, confidence_level=LEVEL, method="percentile", rng=rng)
-        found = drawn.confidence_interval
+        found = bootstrap(
+            (values,),
+            np.mean,
+            n_resamples=2000,
+            batch=50,
+            confidence_level=LEVEL,
+            method="percentile",
+            rng=rng,
+        ).confidence_interval
         low, high = float(found.low), float(found.high)
     return Estimate(value=value, low=low, high=high, count=len(values))
