@@ -72,6 +72,22 @@ def test_a_recipe_that_cannot_be_followed_is_refused(setting):
         Recipe(**setting)
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((8, 16, 3), torch.float32), ((8, 3, 4, 8, 8), torch.uint8), ((8, 6), torch.int64)]
+)
+def test_what_is_no_image_does_not_shrink(shape, dtype):
+    model = net()
+    samples = Samples(inputs=torch.zeros(shape, dtype=dtype), labels=torch.arange(8), name="theirs")
+    with pytest.raises(BadArgument, match="set the recipe's small to 0 for theirs"):
+        fit(
+            model,
+            samples,
+            preprocessing=Preprocessing(),
+            recipe=Recipe(small=0.5),
+            execution=Execution.choose(model, "cpu"),
+        )
+
+
 def untrained(monkeypatch):
     def never(*args, **options):
         raise AssertionError("training began")

@@ -7,11 +7,12 @@ with two steps down.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from detrojan.data.samples import Samples
 from detrojan.errors import unknown_name
-from detrojan.training import Recipe
+from detrojan.training import Recipe, can_shrink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,10 @@ class Scale:
         if name not in SCALES:
             raise unknown_name("scale", name, SCALES)
         return SCALES[name]
+
+    def recipe_for(self, samples: Samples) -> Recipe:
+        """The recipe; its images stay at their full size where there are none, or boxes on them."""
+        return self.recipe if can_shrink(samples) else replace(self.recipe, small=0.0)
 
 
 SCALES: Mapping[str, Scale] = MappingProxyType(

@@ -75,6 +75,8 @@ class Feed(Protocol):
 
     name: str
     """What tells this feed from others, for the state of an interrupted training."""
+    samples: Samples
+    """The stored samples that the batches are made of."""
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -101,6 +103,7 @@ class Plain:
     """Stored samples as they are, on the device where it has room for them."""
 
     def __init__(self, samples: Samples, device: torch.device) -> None:
+        self.samples = samples
         self.inputs, self.labels = resident(samples.inputs, device), samples.labels.to(device)
         self.name = f"{len(samples)} of {samples.name}"
 
@@ -164,12 +167,12 @@ def fit(
 
     Raises:
         BadData: fewer than two samples.
-        BadArgument: the loss became NaN or infinite, `state` is of another run, or images with boxes would be scaled.
+        BadArgument: the loss became NaN or infinite, `state` is of another run, or samples that cannot shrink would.
         BadFile: `state` is damaged.
     """
     doing: Task = task or Classification()
     feed: Feed = Plain(source, execution.device) if isinstance(source, Samples) else source
-    _check(feed, doing, recipe)
+    _check(feed, recipe)
     seeds = Seeds(seed=seed)
     generator = seeds.generator("batches", execution.device)
     per_epoch = max(1, len(feed) // recipe.batch)
@@ -225,11 +228,19 @@ def fit(
     return run.losses
 
 
-def _check(feed: Feed, task: Task, recipe: Recipe) -> None:
+def can_shrink(samples: Samples) -> bool:
+    """Whether a recipe's `small` has a meaning for these samples: images, and no boxes on them."""
+    return samples.inputs.ndim == 4 and samples.label_kind != "boxes"
+
+
+def _check(feed: Feed, recipe: Recipe) -> None:
     if len(feed) < 2:
         raise BadData(f"training needs at least two samples, got {len(feed)}")
-    if task.labels == "boxes" and recipe.small > 0:
-        raise BadArgument(f"boxes do not shrink with their images; set the recipe's small to 0, got {recipe.small}")
+    if recipe.small > 0 and not can_shrink(feed.samples):
+        raise BadArgument(
+            f"images alone shrink, and boxes do not shrink with theirs; set the recipe's small to 0 for "
+            f"{feed.samples.name}, got {recipe.small}"
+        )
 
 
 def classifier(

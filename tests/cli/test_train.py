@@ -198,3 +198,24 @@ def test_a_scale_brings_its_recipe(train, tmp_path, monkeypatch):
     monkeypatch.setattr(scales, "SCALES", {"small": scales.Scale(width=4, recipe=recipe)})
     train("--attack", "none", "--scale", "small", "-o", tmp_path / "clean.pt")
     assert json.loads((tmp_path / "clean.json").read_text())["recipe"]["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "network", "small"),
+    [
+        ("scenes:count=40,size=32", ("tags_resnet18", "num_classes=6", "width=2"), 0.5),
+        ("scenes:labels=boxes,count=40,size=48", ("ssd_small", "num_classes=6", "width=2", "size=48"), 0.0),
+        ("shapes:per_class=4,points=32", ("pointnet", "num_classes=10", "width=2"), 0.0),
+    ],
+)
+def test_a_scale_shrinks_images_alone(detrojan, tmp_path, monkeypatch, data, network, small):
+    from detrojan import scales
+    from detrojan.training import Recipe
+
+    recipe = Recipe(epochs=1, batch=8, small=0.5)
+    monkeypatch.setattr(scales, "SCALES", {"small": scales.Scale(width=4, recipe=recipe)})
+    name, *settings = network
+    arguments = ("--arch", f"detrojan:{name}", "--arch-arg", *settings, "--data", data, "--device", "cpu")
+    outcome = detrojan("train", *arguments, "--attack", "none", "--scale", "small", "-o", tmp_path / "clean.pt")
+    assert outcome.code == 0, outcome.err
+    assert json.loads((tmp_path / "clean.json").read_text())["recipe"]["small"] == small

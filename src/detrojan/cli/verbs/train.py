@@ -85,7 +85,8 @@ def run(
         companions: How many samples for each poisoned one are changed too but keep their label (cover, noise or cross
             samples); by default what the attack's paper has.
         scale: Train by the recipe of the benches in place of the options of the schedule but --no-flip: `small` for two
-            CPU cores, `full` as in the literature; the width of a PreActResNet goes with it.
+            CPU cores, `full` as in the literature; the width of a PreActResNet goes with it. What is no image, or has
+            boxes, is shown whole in all epochs.
         force: Overwrite files that exist.
         network: See `Network`.
         trigger: See `Trigger`.
@@ -113,7 +114,7 @@ def run(
     state = out.with_name(f".{out.name}.state")
     recipe, settings = _recipe(schedule), architectures.parse_settings(network.arch_arg)
     if scale is not None:
-        recipe = replace(SCALES[scale].recipe, flip=not schedule.no_flip)
+        recipe = replace(SCALES[scale].recipe_for(seen), flip=not schedule.no_flip)
         if "preact_resnet" in network.arch:
             settings = {"width": SCALES[scale].width, **settings}
     with screen.progress() as on_step, _left(state, "the same command goes on after the last whole epoch"):
