@@ -241,17 +241,18 @@ def trigger_file(path: Path) -> Path:
 def _check_outputs(
     model: nn.Module, data: Samples, task: Task, preprocessing: Preprocessing, execution: Execution
 ) -> None:
-    """Refuse a network that has not a score for each class, or does not know all words, before anything is trained."""
+    """Refuse a network that has not a score for each class or tag, or does not know all words, before it is trained."""
     if data.label_kind == "sentences":
         _check_words(execution.placed(model) if execution.sharded else execution.place(model), data, task, execution)
     if data.label_kind not in ("class", "tags"):
         return  # the first batch tells
     network = execution.placed(model) if execution.sharded else execution.place(model)
-    scores = classifier(network, preprocessing, execution, task)(data.inputs[:1].to(execution.device))
-    if scores.shape[1] < data.num_classes:
+    found = classifier(network, preprocessing, execution, task)(data.inputs[:1].to(execution.device)).shape[1]
+    tags = data.label_kind == "tags"
+    if found < data.num_classes or (tags and found != data.num_classes):
         raise BadArgument(
-            f"{data.name} has {data.num_classes} classes and the network {scores.shape[1]} scores; set num_classes="
-            f"{data.num_classes} (--arch-arg)"
+            f"{data.name} has {data.num_classes} {'tags' if tags else 'classes'} and the network {found} scores; set "
+            f"num_classes={data.num_classes} (--arch-arg)"
         )
 
 

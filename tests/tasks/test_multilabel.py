@@ -143,6 +143,10 @@ def test_what_does_not_fit_is_refused(victim):
         trigger(tagged(), Backdoor(attack=ATTACKS["badnets"]()))
     with pytest.raises(BadArgument, match="names tag 9"):
         trigger(tagged(), Backdoor(attack=ATTACKS["clean_image"](combination=(0, 9))))
+    for scores in (3, 20):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, scores))
+        with pytest.raises(BadArgument, match=f"4 tags and the network {scores} scores; set num_classes=4"):
+            train(network, tagged(), task="multilabel", attack=ATTACK)
 
 
 def test_floats_of_tags_and_items_are_gathered():
