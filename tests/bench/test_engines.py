@@ -1,5 +1,8 @@
 """Every engine does its jobs, hands errors on, and says when a worker is lost."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,19 @@ def test_a_process_that_dies_takes_no_other_with_it():
         with pytest.raises(WorkerLost):
             dead.result(60)
         assert pool.submit(double, 5).result(60) == 10
+    finally:
+        pool.close()
+
+
+def test_a_process_that_dies_while_it_is_idle_is_replaced():
+    pool = Processes(workers=1).start()
+    try:
+        os.kill(pool.submit(os.getpid).result(60), signal.SIGKILL)
+        patience = time.monotonic() + 60
+        while not pool._idle[0]._broken and time.monotonic() < patience:
+            time.sleep(0.01)
+        assert pool.submit(double, 5).result(60) == 10
+        assert len(pool._idle) == 1
     finally:
         pool.close()
 

@@ -55,7 +55,11 @@ class Pool:
                 self._idle.append(process)
                 answer.set_result(done.result()) if error is None else answer.set_exception(error)
 
-        process.submit(job, *arguments).add_done_callback(hand_on)
+        try:
+            process.submit(job, *arguments).add_done_callback(hand_on)
+        except BrokenProcessPool:  # it died while it was idle
+            self._busy.discard(process)
+            return self.submit(job, *arguments)
         return answer
 
     def close(self) -> None:
