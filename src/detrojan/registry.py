@@ -18,6 +18,9 @@ from typing import Any
 
 from detrojan.errors import BadArgument, unknown_name
 
+ADDED = "[a-z]*.py"
+"""What the file of an added method is called; all others in its folder are none."""
+
 
 class Registry(Mapping[str, Any]):
     """Maps a method's name to its class.
@@ -87,7 +90,7 @@ def added_methods(package: str) -> Path:
 
 def _added(package: str) -> Iterable[Path]:
     try:
-        return added_methods(package).glob("[a-z]*.py")
+        return added_methods(package).glob(ADDED)
     except BadArgument:
         return ()
 

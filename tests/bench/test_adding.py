@@ -78,6 +78,13 @@ def test_a_file_that_breaks_the_contract_is_refused_with_the_reason(write, metho
     assert not methods.exists()
 
 
+@pytest.mark.parametrize("name", ["Theirs.py", "_theirs.py", "2stage.py", "of.theirs.py"])
+def test_a_file_that_would_not_be_found_by_its_name_is_refused(write, methods, name):
+    with pytest.raises(BadArgument, match=f"{name}: the file of a method begins with a small letter"):
+        add_defense(write(GOOD.replace("WORK", COPY), name))
+    assert not methods.exists()
+
+
 def test_names_that_are_taken_and_files_that_are_none_are_refused(write, tmp_path):
     with pytest.raises(BadArgument, match="comes with Detrojan"):
         add_defense(write(GOOD.replace("WORK", COPY), "nft.py"))

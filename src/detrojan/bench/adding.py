@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadFile
 from detrojan.purification import purify
 from detrojan.randomness import Seeds
-from detrojan.registry import added_methods, from_file
+from detrojan.registry import ADDED, added_methods, from_file
 from detrojan.whole_files import beside
 
 CLASSES, SIDE, COUNT = 3, 8, 60
@@ -28,10 +29,15 @@ def add_defense(path: Path, *, force: bool = False) -> Path:
 
     Raises:
         BadFile: it is no such file, or what it makes of a small network breaks the contract; the sentence says how.
-        BadArgument: a method of this name is there already.
+        BadArgument: its name can be no method's, or a method of this name is there already.
     """
     if path.suffix != ".py" or not path.is_file():
         raise BadFile(f"{path} is no Python file; give the file of a defense")
+    if not fnmatchcase(path.name, ADDED) or "." in path.stem:
+        raise BadArgument(
+            f"{path.name}: the file of a method begins with a small letter and has no dot but that of .py, or it would "
+            "not be found by its name; give the file another name"
+        )
     target = added_methods(DEFENSES.package) / path.name
     ours = {name for name in DEFENSES if name != path.stem or not target.exists()}
     if path.stem in ours:
