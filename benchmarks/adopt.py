@@ -12,6 +12,7 @@ import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from detrojan.bench import grid as grids
 from detrojan.bench.cells import VictimSpec
@@ -26,7 +27,13 @@ SHOWN = {"Troj-one": "troj", "Troj-all": "troj-all", "Dyn-one": "dyn", "Dyn-all"
 """The names of `attacks.py` for those of the grid; others differ by their case alone."""
 
 
-def same(spec: VictimSpec, record: dict) -> bool:
+def as_written(settings: Any) -> dict[str, Any]:
+    """The fields of a record of settings as a file of JSON gives them back."""
+    found: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
+    return found
+
+
+def same(spec: VictimSpec, record: dict[str, Any]) -> bool:
     """Whether a victim's record says what the grid asks for."""
     method = spec.method()
     return (
@@ -35,15 +42,15 @@ def same(spec: VictimSpec, record: dict) -> bool:
         and record["architecture"] == spec.architecture
         and tuple(record["sources"]) == spec.sources
         and record["pool"] == "auto"
-        and record["preprocessing"] == asdict(Preprocessing.named("cifar10"))
+        and record["preprocessing"] == as_written(Preprocessing.named("cifar10"))
         and spec.poison_rate is None
         and record["attack"] == spec.attack
         and record["mapping"] == spec.mapping
         and record["target"] == spec.target
         and record["seed"] == spec.seed
-        and record["recipe"] == asdict(replace(Scale.named(spec.scale).recipe, **spec.recipe))
+        and {"adam": False, **record["recipe"]} == as_written(replace(Scale.named(spec.scale).recipe, **spec.recipe))
         and record["architecture_settings"]["width"] == Scale.named(spec.scale).width
-        and (method is None or record["attack_settings"] == json.loads(json.dumps(asdict(method))))
+        and (method is None or record["attack_settings"] == as_written(method))
         and (method is None or record["poison_rate"] == method.rate)
     )
 

@@ -199,7 +199,7 @@ def explain(data_set: str, scale: Scale, folder: Path) -> None:
         triggered = trigger(test, backdoor)  # all test images, in their order: each has another label to get
         scores = evaluate(model, test, triggered, preprocessing=SETTINGS[data_set].preprocessing)
         assert scores.fooled is not None
-        known = scores.fooled[scores.right]
+        known = scores.fooled[scores.right.bool()]
         write(path, {**row, "asr_of_known": asdict(proportion(int(known.sum()), len(known)))})
         print(f"{row['name']} seed {row['seed']}: {100 * known.double().mean():.1f} of the images that it knows")
 

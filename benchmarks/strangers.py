@@ -26,6 +26,7 @@ from detrojan import architectures, checkpoint
 from detrojan.attacks.badnets import BadNets
 from detrojan.data.samples import Samples, sample
 from detrojan.defenses import DEFENSES
+from detrojan.triggers import Trigger
 from provenance import origin
 
 HERE = Path(__file__).parent
@@ -36,7 +37,7 @@ METHODS = (*TOLD, *(name for name in DEFENSES if name not in APART and name not 
 
 
 @dataclass(frozen=True)
-class Additive:
+class Additive(Trigger):
     """x' = clip(x + picture): the trojan watermark and square of the I-BAU collection."""
 
     picture: Path
