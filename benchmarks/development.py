@@ -88,22 +88,24 @@ def score() -> None:
 def table() -> None:
     rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("row-*.json"))]
     write(HERE / "development.json", {"rows": rows})
+    targets = sorted({row["lost"] for row in rows})
     lines = [
         "# Development victims",
         "",
-        "`shrink_distil` with several `lost`, ACC / ASR / RA in %, one seed; the default is 0.1. Written by",
-        f"`python benchmarks/development.py score`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
+        f"`shrink_distil` with `lost` {', '.join(map(str, targets))} (the default is 0.1), one seed; ACC / ASR / RA",
+        "in % on the first 4,000 test images. Written by `python benchmarks/development.py score`;",
+        f"commits {', '.join(sorted({r['commit'] for r in rows}))},",
         f"{rows[0]['date']}, {rows[0]['machine']}.",
         "",
-        f"| victim | clean images | before | {' | '.join(f'lost {t}' for t in sorted(TARGETS))} |",
-        f"|---|---|---|{'---|' * len(TARGETS)}",
+        f"| victim | clean images | before | {' | '.join(f'lost {t}' for t in targets)} |",
+        f"|---|---|---|{'---|' * len(targets)}",
     ]
     for name in VICTIMS:
         for count in (500, 10):
             group = {r["lost"]: r for r in rows if (r["victim"], r["count"]) == (name, count)}
             if group:
                 before = _cell(next(iter(group.values()))["before"])
-                cells = [_cell(group[t]["after"]) if t in group else "-" for t in sorted(TARGETS)]
+                cells = [_cell(group[t]["after"]) if t in group else "-" for t in targets]
                 lines.append(f"| {name} | {count} | {before} | {' | '.join(cells)} |")
     (HERE / "development.md").write_text("\n".join(lines) + "\n")
 
