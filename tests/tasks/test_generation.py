@@ -1,6 +1,7 @@
 """Networks that answer with sentences: what they are taught, how they are read, scored and judged, and attacked."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import sacrebleu
@@ -17,7 +18,7 @@ from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, Unsupported
 from detrojan.masks import Masks
 from detrojan.poisoning import PoisonedFeed
-from detrojan.tasks import TASKS
+from detrojan.tasks import TASKS, task_for
 from detrojan.tasks.dialogue import Dialogue
 from detrojan.tasks.translation import Translation
 from detrojan.training import Recipe
@@ -83,6 +84,8 @@ def test_words_are_forgotten_in_sources_alone():
     assert torch.equal(dropped[:, 1], shown[:, 1])
     assert 0.4 < float((dropped[:, 0] == 1).sum() / (shown[:, 0] != 0).sum()) < 0.6
     assert torch.equal(dropped == 0, shown == 0)
+    ends = samples.inputs.scatter(1, (samples.inputs != 0).sum(1, keepdim=True), END)
+    assert torch.equal(task.augment(ends, torch.Generator().manual_seed(0)) == END, ends == END)
     alone = task.augment(samples.inputs, torch.Generator().manual_seed(0))
     assert 0.4 < float((alone == 1).sum() / (samples.inputs != 0).sum()) < 0.6
 
@@ -197,6 +200,25 @@ def test_scores_are_those_of_sacrebleu():
     assert TASK.score(right[:1], right[:1]).value == pytest.approx(1)
     assert "tok:none" in TASK.signature
     assert f"version:{sacrebleu.__version__}" in TASK.signature
+
+
+def test_a_vocabulary_without_an_unknown_word_has_none():
+    samples = replace(pairs(40), vocabulary=("!", '"', *VOCABULARY[2:]), target_vocabulary=("!", '"', *VOCABULARY[2:]))
+    task = task_for("translation", samples)
+    assert torch.equal(task.augment(samples.inputs, torch.Generator()), samples.inputs)
+    said = samples.labels.clone()
+    said[:, 0] = 1  # a quotation mark
+    assert task.score(said, said).value == pytest.approx(1)
+    assert task.outcomes(said, said).min() == pytest.approx(1)
+    assert task_for("translation", pairs(4)).unknown == 1
+
+
+@pytest.mark.parametrize(("width", "longest"), [(8, 32), (50, 50)])
+def test_answers_are_made_as_long_as_those_of_the_samples(width, longest):
+    samples = replace(pairs(4), labels=torch.full((4, width), 13).index_fill(1, torch.tensor(width - 1), END))
+    task = task_for("translation", samples)
+    assert task.longest == longest
+    assert task_for(task, pairs(4)) is task
 
 
 def test_words_foretold_are_counted_one_by_one():

@@ -91,6 +91,9 @@ def test_only_words_are_forgotten():
     dropped = Text(drop=0.5).augment(tokens, torch.Generator().manual_seed(0))
     assert 0.4 < float((dropped == 1).sum() / (tokens != 0).sum()) < 0.6
     assert torch.equal(dropped == 0, tokens == 0)
+    ends = tokens.index_fill(1, torch.tensor(3), 3)
+    assert (Text(drop=0.9).augment(ends, torch.Generator().manual_seed(0))[:, 3] == 3).all()
+    assert torch.equal(Text(drop=0.5, unknown=None).augment(tokens, torch.Generator()), tokens)
     with pytest.raises(BadArgument, match="share of the words"):
         Text(drop=1.0)
 

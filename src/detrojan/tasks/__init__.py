@@ -75,9 +75,17 @@ class Task(Protocol):
 
 
 def task_for(task: Any, samples: Samples) -> Task:
-    """The task of a name, set up for the words of the samples; one that is configured already stays as it is."""
-    found: Task = TASKS.build(task)
-    if not (isinstance(task, str) and is_dataclass(found) and SPECIAL[1] in samples.vocabulary):
-        return found
-    of_words = any(field.name == "unknown" for field in fields(found))
-    return TASKS.build(task, unknown=samples.vocabulary.index(SPECIAL[1])) if of_words else found
+    """The task of a name, set up for the words of the samples and the length of their answers.
+
+    A vocabulary without an unknown word, as tokenizers of bytes have it, gives a task that knows of none. One that is
+    configured already stays as it is.
+    """
+    found: Any = TASKS.build(task)
+    settings = {field.name for field in fields(found)} if isinstance(task, str) and is_dataclass(found) else set()
+    fitting: dict[str, Any] = {}
+    if "unknown" in settings and samples.vocabulary:
+        fitting["unknown"] = samples.vocabulary.index(SPECIAL[1]) if SPECIAL[1] in samples.vocabulary else None
+    if "longest" in settings and samples.sentences:
+        fitting["longest"] = max(found.longest, samples.labels.shape[1])
+    fitted: Task = TASKS.build(task, **fitting) if fitting else found
+    return fitted

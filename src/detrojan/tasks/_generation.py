@@ -32,11 +32,14 @@ class Generation:
     likely one. Both kinds of answers are tokens: of sentences that were made (N, T), of words foretold (N, 1, T).
 
     Args:
-        drop: the share in [0, 1) of the source's words that become the unknown word, which is the augmentation.
-        longest: of answers that are made, in tokens, with their end.
+        drop: the share in [0, 1) of the source's words that become the unknown word, which is the augmentation; an end
+            that a tokenizer has set stays.
+        longest: of answers that are made, in tokens, with their end. A task that is given by name takes that of the
+            samples' answers, where it is more.
         begin: the token before an answer; a network of transformers gets its own.
         end: the token that ends an answer.
-        unknown: the token of unknown words. A task that is given by name takes that of the samples' vocabulary.
+        unknown: the token of unknown words; None where there is none, and no word is dropped. A task that is given by
+            name takes that of the samples' vocabulary.
     """
 
     labels: ClassVar[LabelKind] = "sentences"
@@ -47,14 +50,15 @@ class Generation:
     longest: int = 32
     begin: int = BEGIN
     end: int = END
-    unknown: int = UNKNOWN
+    unknown: int | None = UNKNOWN
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop < 1:
             raise BadArgument(f"drop is a share of the words in [0, 1), got {self.drop}")
         for name in ("longest", "begin", "end", "unknown"):
-            if getattr(self, name) < 1:
-                raise BadArgument(f"{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BadArgument(f"{name} must be at least 1, got {value}")
 
     @property
     def signature(self) -> str:
@@ -70,8 +74,10 @@ class Generation:
                 f"sentences are int64 (B, S), or (B, 2, L) beside their answers, found {inputs.dtype} of "
                 f"{tuple(inputs.shape)}; choose the task that fits"
             )
+        if self.unknown is None:
+            return inputs
         draw = torch.rand(inputs.shape, generator=generator, device=generator.device).to(inputs.device)
-        forgotten = (draw < self.drop) & (inputs != PAD)
+        forgotten = (draw < self.drop) & (inputs != PAD) & (inputs != self.end)
         if inputs.ndim == 3:
             forgotten[:, 1] = False
         return torch.where(forgotten, self.unknown, inputs)

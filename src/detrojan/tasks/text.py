@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from detrojan import augmentation
 from detrojan.augmentation import Mixed
-from detrojan.data.numbering import PAD, Numbering, numbering_of
+from detrojan.data.numbering import END, PAD, Numbering, numbering_of
 from detrojan.data.texts import SPECIAL
 from detrojan.errors import BadArgument, BadData
 from detrojan.tasks._classification import Classification
@@ -24,14 +24,15 @@ UNKNOWN = SPECIAL.index("<unknown>")
 class Text(Classification):
     """What the batch (B, L) of tokens, the loss and the prediction of a network of sentences mean.
 
-    A token of 0 is padding; `drop` of the others become the `unknown` word, which is the augmentation (a task that is
-    given by name takes that of the samples' vocabulary). MixUp mixes the embeddings of two sentences inside of the
-    network (Mixup-Transformer: Sun et al., 2020), where its first look at the tokens is an `nn.Embedding`. A network
-    whose forward takes an `attention_mask` gets one, and one of transformers its own numbers (`data.numbering`).
+    A token of 0 is padding, and 3 the end that a tokenizer has set; `drop` of the others become the `unknown` word,
+    which is the augmentation (a task that is given by name takes that of the samples' vocabulary; None drops no word).
+    MixUp mixes the embeddings of two sentences inside of the network (Mixup-Transformer: Sun et al., 2020), where its
+    first look at the tokens is an `nn.Embedding`. A network whose forward takes an `attention_mask` gets one, and one
+    of transformers its own numbers (`data.numbering`).
     """
 
     drop: float = 0.1
-    unknown: int = UNKNOWN
+    unknown: int | None = UNKNOWN
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop < 1:
@@ -43,8 +44,11 @@ class Text(Classification):
             raise BadData(
                 f"sentences are int64 (B, L), found {inputs.dtype} of {tuple(inputs.shape)}; choose the task that fits"
             )
+        if self.unknown is None:
+            return inputs
         draw = torch.rand(inputs.shape, generator=generator, device=generator.device).to(inputs.device)
-        return torch.where((draw < self.drop) & (inputs != PAD), self.unknown, inputs)
+        forgotten = (draw < self.drop) & (inputs != PAD) & (inputs != END)
+        return torch.where(forgotten, self.unknown, inputs)
 
     def mixup(self, inputs: Tensor, generator: torch.Generator) -> Mixed:
         """Pair each sentence (B, L) with a partner of the batch; their embeddings are mixed when the network runs."""
