@@ -173,6 +173,7 @@ def fit(
     doing: Task = task or Classification()
     feed: Feed = Plain(source, execution.device) if isinstance(source, Samples) else source
     _check(feed, recipe)
+    preprocessing.check(doing.labels)
     seeds = Seeds(seed=seed)
     generator = seeds.generator("batches", execution.device)
     per_epoch = max(1, len(feed) // recipe.batch)

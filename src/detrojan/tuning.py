@@ -72,6 +72,9 @@ class Context:
     on_step: OnStep | None = None
     training: Samples | None = None
 
+    def __post_init__(self) -> None:
+        self.preprocessing.check(self.task.labels)
+
     def forward(self, network: nn.Module, inputs: Any) -> Any:
         """Run the network on prepared inputs (already normalised, or mixed), in the chosen precision, and count it."""
         self.meter.forwards += 1

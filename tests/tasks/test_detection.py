@@ -1,6 +1,7 @@
 """Boxes: what their loss, score, judgement and backdoors mean."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -432,6 +433,10 @@ def test_what_does_not_fit_is_refused(scenes):
             execution=Execution.choose(detector(), "cpu"),
             task=TASK,
         )
+    smaller = Preprocessing(size=(32, 32))
+    for doing in (purify, evaluate, partial(train, attack=None)):
+        with pytest.raises(BadArgument, match=r"size would move what is in an image and leave the boxes.*\(32, 32\)"):
+            doing(detector(), few, task="detection", preprocessing=smaller)
     for settings in ({"strength": 1}, {"sure": 0}, {"most": 0}, {"iou": "0.6"}):
         with pytest.raises(BadArgument):
             TASKS.build("detection", **settings)

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from detrojan.data.samples import LabelKind
 from detrojan.errors import BadArgument, BadData, MissingExtra, UnknownName, Unsupported, unknown_name
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
@@ -50,6 +51,20 @@ class Preprocessing:
         """Prepare a batch (N, C, H, W); differentiable where the inputs are floats."""
         scaled = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs
         return self._normalised(self._shaped(scaled))
+
+    def check(self, labels: LabelKind) -> None:
+        """Refuse to move what is in an image where its labels say where that is.
+
+        Raises:
+            BadArgument: the labels are boxes, and images would be scaled or cut.
+        """
+        moves = [name for name in ("size", "resize", "crop") if getattr(self, name) is not None]
+        if labels == "boxes" and moves:
+            raise BadArgument(
+                f"preprocessing: {' and '.join(moves)} would move what is in an image and leave the boxes around it "
+                f"where they are, got {getattr(self, moves[0])}; read the samples in that size (--size), which scales "
+                "both"
+            )
 
     @classmethod
     def named(cls, name: str) -> Self:
