@@ -45,20 +45,34 @@ def configured(method: type, pairs: Iterable[str], *, flag: str) -> Any:
         BadArgument: a text without `=`, a key that the method does not have, or a value of the wrong type; all such
             problems are in one message. The method's own checks raise it, too.
     """
+    return built(method, parse_pairs(pairs, flag=flag), where=flag)
+
+
+def built(method: type, values: Mapping[str, Any], *, where: str) -> Any:
+    """Build a method from settings of which each is a value, or a text that names one; others keep their default.
+
+    Args:
+        method: a dataclass of settings.
+        values: the settings by name.
+        where: what the message names as their place.
+
+    Raises:
+        BadArgument: as `configured`.
+    """
     hints = {f.name: get_type_hints(method)[f.name] for f in fields(method) if f.init}
-    values: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     problems: list[str] = []
-    for key, text in parse_pairs(pairs, flag=flag).items():
+    for key, value in values.items():
         if key not in hints:
             problems.append(_unknown(key, hints))
             continue
         try:
-            values[key] = _validated(hints[key], text)
+            found[key] = _validated(hints[key], value)
         except ValidationError:
-            problems.append(f"{key} must be {_spelled(hints[key])}, got {text!r}")
+            problems.append(f"{key} must be {_spelled(hints[key])}, got {value!r}")
     if problems:
-        raise BadArgument(f"{flag}: {'; '.join(problems)}")
-    return method(**values)
+        raise BadArgument(f"{where}: {'; '.join(problems)}")
+    return method(**found)
 
 
 def check(method: type, values: Mapping[str, Any], *, where: str) -> None:
@@ -91,13 +105,15 @@ def parse_pairs(pairs: Iterable[str], *, flag: str) -> dict[str, str]:
     return {key.strip().replace("-", "_"): value.strip() for _, key, _, value in split}
 
 
-def _validated(hint: Any, text: str) -> Any:
-    """The text as the type; lists and the like are read as JSON, `none` as None."""
+def _validated(hint: Any, value: Any) -> Any:
+    """The value, or what a text names, as the type; lists and the like are read as JSON, `none` as None."""
     adapter: TypeAdapter[Any] = TypeAdapter(hint)
     try:
-        return adapter.validate_python(text)
+        return adapter.validate_python(value)
     except ValidationError:
-        return adapter.validate_python(_as_json(text))
+        if not isinstance(value, str):
+            raise
+        return adapter.validate_python(_as_json(value))
 
 
 def _as_json(text: str) -> Any:

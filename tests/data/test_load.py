@@ -1,6 +1,7 @@
 """The names and paths that `load` understands, and the sentences for those that it does not."""
 
 import pytest
+import torch
 from PIL import Image
 
 from detrojan.data.load import data_root, load, load_data
@@ -48,14 +49,29 @@ def test_where_named_sets_are_looked_for(given, environment, expected, monkeypat
         ("digits", {"split": "val"}, BadArgument, "split must be 'train' or 'test', got 'val'"),
         ("digits:crop=sign", {}, UnknownName, "no setting of data set digits 'crop'"),
         ("gtsrb:crp=sign", {}, UnknownName, "did you mean 'crop'"),
-        ("gtsrb", {"crop": "box"}, BadArgument, "crop must be 'frame' or 'sign', got 'box'"),
+        ("gtsrb", {"crop": "box"}, BadArgument, "gtsrb: crop must be frame | sign, got 'box'"),
         ("gtsrb:sign", {}, BadArgument, "settings are given as gtsrb:key=value, got 'sign'"),
+        ("voc:difficult=maybe", {}, BadArgument, "voc: difficult must be bool, got 'maybe'"),
+        ("coco:most=-1", {}, BadArgument, "most at least 0, got 224, -1"),
+        ("shapes:noise=-0.5", {}, BadArgument, "noise must be at least 0, got -0.5"),
+        ("shapes:points=1.5", {}, BadArgument, "shapes: points must be int, got '1.5'"),
+        ("numerals:count=abc", {}, BadArgument, "numerals: count must be int, got 'abc'"),
+        ("sst2:length=long", {}, BadArgument, "sst2: length must be int, got 'long'"),
+        ("sst2", {"length": "long"}, BadArgument, "sst2: length must be int, got 'long'"),
+        ("lines", {"path": 123}, BadArgument, "lines: path must be str, got 123"),
+        ("lines:path=123", {}, BadData, "lines:path=123: there is no file"),
         ("tinyimagenet:classes=30", {}, BadArgument, "classes must be 20 or 200, got 30"),
     ],
 )
 def test_sources_that_are_not_understood(source, settings, error, sentence):
     with pytest.raises(error, match=sentence):
         load(source, **settings)
+
+
+def test_settings_are_read_as_their_types():
+    loud, quiet = (load(f"shapes:points=16,per_class=2,noise={noise}") for noise in (0.05, 0))
+    assert not torch.equal(loud.inputs, quiet.inputs)
+    assert torch.equal(loud.inputs, load("shapes:points=16", per_class=2, noise=0.05).inputs)
 
 
 def test_files_of_other_kinds(tmp_path):

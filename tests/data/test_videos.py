@@ -245,7 +245,7 @@ def test_a_damaged_pack(sheets, damage):
         ("ucf101:fold=4", "ucf101: fold must be 1, 2 or 3, got 4"),
         ("hmdb51:fold=0", "hmdb51: fold must be 1, 2 or 3, got 0"),
         ("ucf101:frames=0", "frames must be a number of at least 1, got 0"),
-        ("hmdb51:size=big", "size must be a number of at least 1, got 'big'"),
+        ("hmdb51:size=big", "size must be int, got 'big'"),
         ("motions:frames=1", "motions: frames must be a number of at least 2, got 1"),
     ],
 )

@@ -13,6 +13,7 @@ from detrojan.data.samples import Samples
 from detrojan.data.sets import DATASETS
 from detrojan.data.splits import Split
 from detrojan.errors import BadArgument, BadData, unknown_name
+from detrojan.settings import built
 
 
 def load(
@@ -42,7 +43,7 @@ def load(
 
     Raises:
         UnknownName: no such data set, setting, file or folder.
-        BadArgument: a setting is out of its range.
+        BadArgument: a setting is of the wrong type or out of its range.
         BadFile: a file is damaged; the sentence names it.
         BadData: the samples are missing or cannot serve.
     """
@@ -51,7 +52,7 @@ def load(
     decoder = Decoder(size=size, fit=fit, channels=channels)
     name, _, text = str(source).partition(":")
     if isinstance(source, str) and name in DATASETS:
-        data_set = _configured(name, _parsed(name, text) | settings)
+        data_set = _configured(name, {**_parsed(name, text), **settings})
         return resized(data_set.read(split=split, root=data_root(root), download=download), decoder)
     path = Path(source).expanduser()
     if not path.exists():
@@ -87,17 +88,17 @@ def _configured(name: str, settings: dict[str, Any]) -> Any:
     for setting in settings:
         if setting not in known:
             raise unknown_name(f"setting of data set {name}", setting, known)
-    return method(**settings)
+    return built(method, settings, where=name)
 
 
-def _parsed(name: str, text: str) -> dict[str, Any]:
-    """Settings of the form `key=value,key=value`; whole numbers become numbers."""
-    settings: dict[str, Any] = {}
+def _parsed(name: str, text: str) -> dict[str, str]:
+    """Settings of the form `key=value,key=value`, as texts."""
+    settings: dict[str, str] = {}
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
         if not equals:
             raise BadArgument(f"{name}:{text}: settings are given as {name}:key=value, got {part!r}")
-        settings[key.strip()] = int(value) if value.strip().isdigit() else value.strip()
+        settings[key.strip()] = value.strip()
     return settings
 
 
