@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detrojan import augmentation as augment
-from detrojan.errors import BadArgument
+from detrojan.errors import BadArgument, Unsupported
 
 
 @pytest.fixture
@@ -83,3 +83,24 @@ def test_the_loss_is_mixed_with_the_same_weight(images):
 def test_normalised_images_are_refused_where_pixels_are_needed(name):
     with pytest.raises(BadArgument, match=r"pixels in \[0, 1\]"):
         ONE[name](torch.randn(2, 3, 8, 8), generator())
+
+
+POINTS, TOKENS, CLIPS = torch.rand(4, 32, 3), torch.ones(4, 8, dtype=torch.int64), torch.rand(4, 3, 5, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        *(("cutmix", inputs) for inputs in (POINTS, TOKENS, TOKENS[:, None].expand(-1, 2, -1))),
+        *((name, inputs) for name in ("cutout", "randaugment", "augmix") for inputs in (POINTS, TOKENS, CLIPS)),
+    ],
+)
+def test_what_has_no_pixels_is_refused(name, inputs):
+    with pytest.raises(Unsupported, match=r"is made for images \(B, C, H, W\).*augmentation=mixup"):
+        getattr(augment, name)(inputs, generator())
+
+
+def test_cutmix_of_clips_keeps_its_share():
+    mixed = augment.cutmix(CLIPS, generator(3))
+    kept = (mixed.inputs == CLIPS).all(1).float().mean((1, 2, 3))[mixed.partner != torch.arange(4)]
+    torch.testing.assert_close(kept, torch.full_like(kept, mixed.weight))

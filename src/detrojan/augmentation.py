@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from detrojan.errors import BadArgument
+from detrojan.errors import BadArgument, Unsupported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,11 @@ def cutmix(images: Tensor, generator: torch.Generator, *, alpha: float = 1.0) ->
     """CutMix: a box of the partner pasted into each image or clip; the weight is the share of pixels kept.
 
     Source: Yun et al., "CutMix" (2019); of clips, a box in space and time, "VideoMix" (Yun et al., 2020).
+
+    Raises:
+        Unsupported: the inputs are neither.
     """
+    _need_pictures("CutMix", images, clips=True)
     partner = _permutation(images, generator)
     box = _box(images.shape[2:], 1 - _beta(alpha, generator), generator)
     pasted = images.clone()
@@ -83,7 +87,8 @@ def cutmix(images: Tensor, generator: torch.Generator, *, alpha: float = 1.0) ->
 def point_cutmix(clouds: Tensor, generator: torch.Generator, *, alpha: float = 1.0) -> Mixed:
     """A share of each cloud's points, drawn anew, replaced by points of the partner; the weight is the share kept.
 
-    Source: the random variant of Zhang et al., "PointCutMix" (2021).
+    Source: Zhang et al., "PointCutMix" (2021), its random variant. There a point gives way to the one that it is
+    assigned to in the cheapest matching of both clouds; here, for speed, to the one that is stored at its place.
     """
     partner, count = _permutation(clouds, generator), clouds.shape[1]
     kept = round(_beta(alpha, generator) * count)
@@ -106,7 +111,11 @@ def cutout(images: Tensor, generator: torch.Generator, *, size: float = 0.5) -> 
     """Cutout: a square of `size` times the side set to zero, drawn for each image; it may reach over the edge.
 
     Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout" (2017).
+
+    Raises:
+        Unsupported: the inputs are no images.
     """
+    _need_pictures("Cutout", images)
     batch, _, height, width = images.shape
     half = max(1, round(size * min(height, width) / 2))
     rows = (
@@ -146,6 +155,7 @@ def augmix(images: Tensor, generator: torch.Generator, *, severity: int = 3, wid
 
 
 def _by_image(images: Tensor, transform: v2.Transform, generator: torch.Generator) -> Tensor:
+    _need_pictures(type(transform).__name__, images)
     images = pixels_of(images)
     if images.numel() and (images.amin() < 0 or images.amax() > 1):
         raise BadArgument(
@@ -157,6 +167,16 @@ def _by_image(images: Tensor, transform: v2.Transform, generator: torch.Generato
         torch.manual_seed(int(_integers(2**31 - 1, 1, generator, torch.device("cpu"))))
         changed = torch.stack([transform(image) for image in pixels.cpu()])
     return changed.to(images.device, images.dtype) / 255
+
+
+def _need_pictures(name: str, inputs: Tensor, *, clips: bool = False) -> None:
+    """Refuse what has no pixels beside each other."""
+    if not (inputs.ndim == 4 or (clips and inputs.ndim == 5)):
+        made_for = "images (B, C, H, W) or clips (B, C, T, H, W)" if clips else "images (B, C, H, W)"
+        raise Unsupported(
+            f"{name} is made for {made_for}, found {inputs.dtype} of {tuple(inputs.shape)}; use MixUp, which asks the "
+            "task how its inputs are mixed, or none (augmentation=mixup, augmentation=none)"
+        )
 
 
 def _integers(high: int, count: int, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -145,6 +145,7 @@ def purify(
         raise BadArgument(f"held_out must lie in [0, 1) and tolerance in [0, 1], got {held_out} and {tolerance}")
     defense = DEFENSES.build(method)
     doing = TASKS.build(task)
+    _check_augmentation(defense, doing)
     samples = _taught(doing, gather(clean, labels=doing.labels))
     doing = task_for(task, samples)
     context = Context(
@@ -191,6 +192,16 @@ def purify(
         notes=outcome.notes,
         guarded=outcome.guard is not None and verdict.accepted,
     )
+
+
+def _check_augmentation(defense: Any, task: Task) -> None:
+    """Refuse an augmentation of a method's own that turns and shears images, where their labels are boxes."""
+    kind = getattr(defense, "augmentation", None)
+    if task.labels == "boxes" and kind in ("randaugment", "augmix"):
+        raise Unsupported(
+            f"augmentation={kind} would move what is in an image and leave the boxes around it where they are; use "
+            "mixup, cutout or none"
+        )
 
 
 def _taught(task: Task, samples: Samples) -> Samples:

@@ -433,6 +433,9 @@ def test_what_does_not_fit_is_refused(scenes):
             execution=Execution.choose(detector(), "cpu"),
             task=TASK,
         )
+    for kind in ("randaugment", "augmix"):
+        with pytest.raises(Unsupported, match=f"augmentation={kind} would move .* use mixup, cutout or none"):
+            purify(detector(), few, task="detection", method=DEFENSES.build("nft", augmentation=kind, steps=1))
     smaller = Preprocessing(size=(32, 32))
     for doing in (purify, evaluate, partial(train, attack=None)):
         with pytest.raises(BadArgument, match=r"size would move what is in an image and leave the boxes.*\(32, 32\)"):
