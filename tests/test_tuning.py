@@ -1,11 +1,14 @@
 """What a purification costs, and the pieces of the step loop that methods share."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from contexts import context_of, reds
+from detrojan.data.preprocessing import Preprocessing
+from detrojan.data.samples import Samples
 from detrojan.models.small_cnn import small_cnn
 from detrojan.tuning import Meter
 from detrojan.weight_tuning import falling, fine_tune, reestimate, shared_out, tunable, unlearn
@@ -39,6 +42,28 @@ def test_a_tunable_copy_is_trainable_whatever_the_victim_is():
     assert all(weight.requires_grad for weight in copy.parameters())
     assert not any(weight.requires_grad for weight in victim.parameters())
     assert not victim.training
+
+
+@pytest.mark.parametrize(
+    ("shape", "resized", "batches"),
+    [
+        ((3, 32, 32), None, [256, 44]),
+        ((3, 64, 64), None, [256, 44]),
+        ((3, 128, 128), None, [64, 64, 64, 64, 44]),
+        ((3, 8, 8), (128, 128), [64, 64, 64, 64, 44]),
+    ],
+)
+def test_large_inputs_are_predicted_in_smaller_batches(shape, resized, batches):
+    class Flat(torch.nn.Module):
+        def forward(self, images):
+            seen.append(len(images))
+            return images.mean((2, 3))
+
+    seen, images = [], torch.zeros(300, *shape, dtype=torch.uint8)
+    context = replace(context_of(Flat()), preprocessing=Preprocessing(size=resized))
+    scores = context.predict(Flat(), Samples(inputs=images, labels=torch.zeros(300, dtype=torch.int64)))
+    assert scores.shape == (300, 3)
+    assert seen == batches
 
 
 def test_unlearning_ends_when_the_task_is_forgotten():

@@ -20,6 +20,9 @@ from detrojan.randomness import Seeds
 from detrojan.tasks import Task
 from detrojan.training import OnStep, Step
 
+AT_ONCE = 256 * 3 * 64 * 64
+"""Numbers, of inputs as the network gets them, that are predicted in one batch."""
+
 
 class Diverged(BadArgument):
     """The loss became NaN or infinite; nothing of the attempt is kept."""
@@ -135,9 +138,14 @@ class Context:
         if self.execution.processes > 1:
             raise Unsupported(f"{method} {reason}, which one process must do alone; start it without torchrun")
 
-    def predict(self, network: nn.Module, samples: Samples, *, batch: int = 256) -> Tensor:
-        """The answers (N, ...) to all samples, in eval mode, without augmentation; the network's mode is given back."""
+    def predict(self, network: nn.Module, samples: Samples) -> Tensor:
+        """The answers (N, ...) to all samples, in eval mode, without augmentation; the network's mode is given back.
+
+        A batch has 256 samples, or as many large ones as have the numbers of 256 images of 64 x 64 pixels.
+        """
         mode = network.training
+        each = self.preprocessing(samples.inputs[:1]).shape[1:].numel()
+        batch = min(256, max(1, AT_ONCE // max(1, each)))
         network.eval()
         with torch.no_grad():
             parts = []
