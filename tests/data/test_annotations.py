@@ -68,6 +68,13 @@ def test_voc_as_it_is_unpacked(voc):
     assert torch.equal(train.inputs[0, :, 8:], torch.zeros(3, 8, 16, dtype=torch.uint8))  # black below a wide picture
 
 
+def test_more_than_the_memory_holds_is_refused_before_it_is_read(voc, monkeypatch):
+    monkeypatch.setattr("detrojan.data.decoded.os.sysconf", lambda _: 40)
+    (voc / "JPEGImages/000001.jpg").unlink()
+    with pytest.raises(BadData, match=r"voc 2007 train: pictures: 2 of them need .* such as size=8"):
+        load("voc:size=16", root=voc.parent.parent)
+
+
 def test_voc_with_its_boxes(voc):
     found = load("voc:labels=boxes,size=16", root=voc.parent.parent)
     assert found.label_kind == "boxes"

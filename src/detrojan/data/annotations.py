@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from detrojan.data.decoded import decoded
 from detrojan.data.samples import Samples, padded
 from detrojan.errors import BadArgument, BadData, BadFile
 
@@ -46,13 +47,20 @@ def labelled(
 
     Raises:
         BadFile: a picture is damaged or missing; nothing is read by halves.
-        BadData: there are none.
+        BadData: there are none, or more than the machine's memory holds.
     """
     if not pictures:
         raise BadData(f"{name}: holds no pictures; check its list of images")
-    squares, scales = zip(*(letterboxed(picture, size) for picture in pictures), strict=True)
+    scales = [(1.0, 1.0)] * len(pictures)
+
+    def square(place: int) -> NDArray[np.uint8]:
+        pixels, scales[place] = letterboxed(pictures[place], size)
+        return pixels
+
+    shape, what = (3, size, size), f"{name}: pictures"
+    squares = decoded(range(len(pictures)), square, shape, what=what, fewer=f"size={size // 2}")
     found = _tags(pictures, len(class_names)) if labels == "tags" else _boxes(pictures, scales, size)
-    return Samples(inputs=torch.from_numpy(np.stack(squares)), labels=found, class_names=tuple(class_names), name=name)
+    return Samples(inputs=torch.from_numpy(squares), labels=found, class_names=tuple(class_names), name=name)
 
 
 def check_labels(name: str, labels: Labels) -> None:
@@ -101,6 +109,9 @@ def _boxes(pictures: Sequence[Annotated], scales: Sequence[tuple[float, float]],
 def read_voc(path: Path, *, class_names: Sequence[str], picture: Path, difficult: bool = False) -> Annotated:
     """One XML file of PASCAL VOC; objects that are marked difficult are left out unless asked for.
 
+    The official score ignores what is found on a difficult object. Here it counts as found where there is nothing, so
+    that a mean average precision is somewhat lower than the official one.
+
     The file counts pixels from 1 and names the last one inside; corners here count from 0 and end behind it.
 
     Raises:
@@ -125,7 +136,8 @@ def read_coco(
 ) -> tuple[tuple[Annotated, ...], tuple[str, ...]]:
     """The pictures of a COCO JSON document with their boxes, and the names of the classes in the order of their ids.
 
-    Crowds are left out. `opener` gives, for the file name of a picture, what opens it.
+    Crowds are left out, and what is found on one counts as found where there is nothing; the official score ignores
+    it, and is somewhat higher. `opener` gives, for the file name of a picture, what opens it.
 
     Raises:
         BadFile: the document is damaged, or an annotation names a picture or a category that is not there.

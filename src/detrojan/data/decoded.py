@@ -1,27 +1,28 @@
-"""Many files decoded at once into one array, once it is sure that the machine's memory holds it."""
+"""Many pictures or videos decoded at once into one array, once it is sure that the machine's memory holds it."""
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detrojan.errors import BadData
 
+File = TypeVar("File")
 MEMORY = 0.8
 """The share of the machine's memory that the samples of one set may fill."""
 
 
 def decoded(
-    paths: Sequence[Path], decode: Callable[[Path], NDArray[np.uint8]], shape: tuple[int, ...], *, what: str, fewer: str
+    files: Sequence[File], decode: Callable[[File], NDArray[np.uint8]], shape: tuple[int, ...], *, what: str, fewer: str
 ) -> NDArray[np.uint8]:
     """What `decode` makes of each file, uint8 (N, *shape), on all cores.
 
     Args:
-        paths: the files, in the order of the result.
-        decode: makes an array of `shape` from a file.
+        files: paths, or what else says where a file is, in the order of the result.
+        decode: makes an array of `shape` from one.
         shape: of one sample.
         what: the samples' name in the message, such as `ucf101: videos`.
         fewer: how less is taken, for the message.
@@ -29,14 +30,14 @@ def decoded(
     Raises:
         BadData: they need more memory than the machine has; nothing is decoded then.
     """
-    _check_memory(int(np.prod(shape)) * len(paths), len(paths), what, fewer)
-    samples = np.empty((len(paths), *shape), dtype=np.uint8)
+    _check_memory(int(np.prod(shape)) * len(files), len(files), what, fewer)
+    samples = np.empty((len(files), *shape), dtype=np.uint8)
 
     def place(index: int) -> None:
-        samples[index] = decode(paths[index])
+        samples[index] = decode(files[index])
 
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(place, range(len(paths))):
+        for _ in pool.map(place, range(len(files))):
             pass
     return samples
 

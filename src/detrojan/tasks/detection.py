@@ -31,7 +31,7 @@ class Detection:
     MixUp mixes images, and the losses against both images' boxes (LossMix: Vasconcelos et al., 2023). What is found has
     rows (class, score, left, top, right, bottom); the `most` surest of an image are kept, and those whose score is at
     least `sure` are its answer. `iou` is the overlap of the mean average precision: `0.5` as for VOC, or the mean over
-    `0.5:0.95` as for COCO.
+    `0.5:0.95` as for COCO; but nothing is ignored here, as both do it with difficult objects and crowds.
     """
 
     labels: ClassVar[LabelKind] = "boxes"
@@ -150,6 +150,9 @@ class Detection:
 
     def score(self, answers: Tensor, labels: Tensor) -> Estimate:
         """The mean average precision of what was read (N, D, 6), at the overlap `iou`, as COCO computes it.
+
+        There are no regions to be ignored: a box on a difficult object or a crowd that the samples leave out is a wrong
+        one, so that the official figures of VOC and COCO are somewhat higher.
 
         Raises:
             MissingExtra: pycocotools is not installed.
