@@ -11,6 +11,9 @@ RNG = np.random.default_rng(0)
 NHWC = RNG.integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
 Y = np.array([0, 1, 2, 0, 1, 2])
 
+CLIPS = RNG.integers(0, 256, (6, 3, 2, 5, 4), dtype=np.uint8)
+TOKENS = RNG.integers(1, 30_000, (6, 7))
+
 
 def saved(tmp_path, **arrays):
     np.savez(tmp_path / "set.npz", **arrays)
@@ -54,6 +57,10 @@ def test_keys_choose_the_split(tmp_path, split, value, test_key):
         (NHWC / 255, (6, 3, 5, 4), torch.float32),
         (NHWC[:, :3] / 255, (6, 3, 4, 3), torch.float32),
         (NHWC[:, 0, :, 0].astype(np.float16), (6, 4), torch.float32),
+        (CLIPS, (6, 3, 2, 5, 4), torch.uint8),
+        (CLIPS.astype(np.int64)[:, :1], (6, 1, 2, 5, 4), torch.uint8),
+        (TOKENS, (6, 7), torch.int64),
+        (TOKENS.astype(np.int32), (6, 7), torch.int64),
     ],
 )
 def test_layouts(tmp_path, array, shape, dtype):
@@ -83,6 +90,7 @@ def test_size_resizes_bytes(tmp_path):
         ({"x": NHWC, "y": np.eye(3, dtype=int)[Y]}, r"found int64 of shape \(6, 3\); turn one-hot rows"),
         ({"x": NHWC.astype(int) * 2, "y": Y}, r"integer images must lie in 0..255, found 0..5\d\d"),
         ({"x": np.zeros((6, 4, 4, 4), np.uint8), "y": Y}, r"1 or 3 channels, found shape \(6, 4, 4, 4\)"),
+        ({"x": CLIPS.transpose(0, 2, 3, 4, 1), "y": Y}, r"clips \(N, C, T, H, W\).*found shape \(6, 2, 5, 4, 3\)"),
         ({"x": np.array(["a"] * 6), "y": Y}, "images must be uint8 or float, found <U1"),
     ],
 )

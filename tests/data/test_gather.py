@@ -75,6 +75,20 @@ def test_a_folder(tmp_path):
         assert gather(source).labels.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("labels", [Y.numpy(), Y])
+@pytest.mark.parametrize("kind", ["clips", "tokens"])
+def test_arrays_of_clips_and_of_tokens(kind, labels):
+    array = np.zeros((6, 3, 2, 5, 4), np.uint8) if kind == "clips" else np.full((6, 7), 300)
+    found = gather((array, labels))
+    assert found.kind == kind
+    assert torch.equal(found.inputs, torch.from_numpy(array))
+
+
+def test_sentences_as_arrays():
+    found = gather((np.full((6, 7), 300), np.full((6, 5), 13)), labels="sentences")
+    assert (found.kind, found.label_kind) == ("tokens", "sentences")
+
+
 def test_arrays_of_bytes_in_the_order_of_photographs():
     images = np.zeros((6, 5, 4, 3), np.uint8)
     assert gather((images, Y.numpy())).inputs.shape == (6, 3, 5, 4)

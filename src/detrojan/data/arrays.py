@@ -1,4 +1,4 @@
-"""NumPy archives: one `.npz` with an array of images and one of labels, under any of the usual names."""
+"""NumPy archives: one `.npz` with an array of inputs and one of labels, under any of the usual names."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,8 +23,9 @@ IMAGE_CHANNELS = (1, 3)
 def read_npz(path: Path, *, split: Split) -> Samples:
     """Read images and labels; keys such as `x_train` or `test_images` choose the split, plain ones serve for both.
 
-    uint8 images may be NHWC, NCHW or NHW, told apart by where 1 or 3 channels stand (NHWC where both fit); floats are
-    model inputs, kept as they are but for NHWC images, which become NCHW.
+    uint8 images may be NHWC, NCHW or NHW, told apart by where 1 or 3 channels stand (NHWC where both fit); clips are
+    (N, C, T, H, W). Integers of two axes are the tokens of sentences. Floats are model inputs, kept as they are but for
+    NHWC images, which become NCHW.
 
     Raises:
         BadFile: the archive is damaged or holds pickled objects, which are never opened.
@@ -47,7 +48,9 @@ def read_npz(path: Path, *, split: Split) -> Samples:
 
 
 def as_inputs(array: NDArray[Any], *, name: str) -> torch.Tensor:
-    """Images as uint8 (N, C, H, W), or float model inputs in fp32."""
+    """Images as uint8 (N, C, H, W), clips (N, C, T, H, W), tokens as int64 (N, L), or float model inputs in fp32."""
+    if array.dtype.kind in "iu" and array.dtype != np.uint8 and array.ndim == 2:
+        return torch.from_numpy(array.astype(np.int64))
     if array.dtype.kind in "iu" and array.dtype != np.uint8:
         if array.size and not (array.min() >= 0 and array.max() <= 255):
             raise BadData(
@@ -89,8 +92,11 @@ def _channels_first(array: NDArray[Any], *, name: str) -> NDArray[Any]:
     last, second = (array.ndim == 4 and array.shape[axis] in IMAGE_CHANNELS for axis in (3, 1))
     if last and (is_bytes or not second):
         return array.transpose(0, 3, 1, 2)
-    if is_bytes and not second:
-        raise BadData(f"{name}: uint8 images must be NHWC or NCHW with 1 or 3 channels, found shape {array.shape}")
+    if is_bytes and not second and not (array.ndim == 5 and array.shape[1] in IMAGE_CHANNELS):
+        raise BadData(
+            f"{name}: uint8 images must be NHWC or NCHW and clips (N, C, T, H, W), with 1 or 3 channels, found shape "
+            f"{array.shape}"
+        )
     return array
 
 
