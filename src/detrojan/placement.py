@@ -119,7 +119,10 @@ def outputs_of(network: nn.Module) -> set[nn.Module]:
         answer = getattr(network, ask, None)
         named = answer() if callable(answer) else None
         layers: set[nn.Module] = {
-            part for layer in _modules_in(named) for part in layer.modules() if isinstance(part, nn.Linear)
+            part
+            for layer in _modules_in(named)
+            for part in layer.modules()
+            if isinstance(part, (nn.Linear, *CONVOLUTIONS))
         }
         if layers:
             return layers

@@ -160,7 +160,10 @@ def test_networks_of_tags_carry_masks(name):
     network = architectures.build(f"detrojan:{name}", width=4, num_classes=7).eval()
     images = torch.rand(2, 3, 32, 32)
     assert network(images).shape == (2, 7)
-    masks = Masks(network, "channel")
+    masks, last = Masks(network, "channel"), "1.2" if name == "tags_resnet18" else "1.fc"
+    assert last in dict(network.named_modules())
+    assert last not in masks.names
+    assert name == "tags_resnet18" or "1.feedforward.2" in masks.names
     with torch.no_grad():
         for factor in masks.factors:
             factor.uniform_(0.5, 1)

@@ -40,16 +40,26 @@ class MLDecoder(nn.Module):
         return scores[:, : self.num_classes]
 
 
+class WithMLDecoder(nn.Sequential):
+    """A body and an `MLDecoder` behind it; it names the layer that makes the scores, as the networks of timm do."""
+
+    def get_classifier(self) -> nn.Module:
+        """The layer that makes the scores, which is no linear one here."""
+        decoder = self[-1]
+        assert isinstance(decoder, MLDecoder)
+        return decoder.fc
+
+
 def tags_resnet18(width: int = 64, num_classes: int = 20, in_channels: int = 3) -> nn.Sequential:
     """A ResNet-18 for photographs, of any width, with a linear head; sides from 32 pixels."""
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * width, num_classes))
     return nn.Sequential(_body(width, in_channels), head)
 
 
-def tags_ml_decoder(width: int = 64, num_classes: int = 20, in_channels: int = 3, groups: int = 100) -> nn.Sequential:
+def tags_ml_decoder(width: int = 64, num_classes: int = 20, in_channels: int = 3, groups: int = 100) -> WithMLDecoder:
     """The same network with an ML-Decoder's head, whose width is that of the ResNet's last stage."""
     head = MLDecoder(8 * width, num_classes, width=8 * width, groups=groups, heads=4)
-    return nn.Sequential(_body(width, in_channels), head)
+    return WithMLDecoder(_body(width, in_channels), head)
 
 
 def _body(width: int, in_channels: int) -> nn.Sequential:
