@@ -1,13 +1,18 @@
 """Networks of transformers that classify sentences: padding, MixUp of embeddings, training, purification."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from detrojan import architectures, purify, train
+from detrojan.data.numbering import numbering_of
 from detrojan.data.samples import Samples
 from detrojan.defenses import DEFENSES
+from detrojan.errors import Unsupported
 from detrojan.tasks.text import Text
 from detrojan.training import Recipe
+from hugging import TOWERS
 
 WORDS, LENGTH = 40, 8
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -80,3 +85,44 @@ def test_victims_are_trained_and_purified(folder):
         result = purify(victim.model, samples, task="text", method=doing, tolerance=1.0)
         assert list(result.model.state_dict()) == list(victim.model.state_dict())
         assert type(result.model) is type(victim.model)
+
+
+ROW = {"n_embd": 16, "n_layer": 1, "n_head": 2, "bos_token_id": 39, "eos_token_id": 39}
+WITH_ENDS = {"pad_token_id": 1, "eos_token_id": 2}
+
+
+def built(name, config, settings, folder):
+    transformers = pytest.importorskip("transformers")
+    made = getattr(transformers, config)(vocab_size=WORDS, num_labels=2, architectures=[name], **settings)
+    made.save_pretrained(folder)
+    return architectures.build(f"hf:{folder}").eval()
+
+
+@pytest.mark.parametrize("pad", [0, 39])
+@torch.no_grad()
+def test_padding_that_is_the_end_as_well_does_not_count(pad, tmp_path):
+    network = built("GPT2ForSequenceClassification", "GPT2Config", ROW | {"pad_token_id": pad}, tmp_path)
+    samples, task = sentences(4), Text()
+    scores = task.logits(task.forward(direct, network, samples.inputs))
+    for place, row in enumerate(samples.inputs):
+        alone = network(numbering_of(network.config).own(row[row != 0])[None]).logits
+        torch.testing.assert_close(scores[place : place + 1], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_a_network_that_knows_no_padding_is_refused(tmp_path):
+    network = built("GPT2ForSequenceClassification", "GPT2Config", ROW | {"pad_token_id": None}, tmp_path)
+    with pytest.raises(Unsupported, match=r"refuses these sentences .*no padding token.*set `pad_token_id`"):
+        purify(network, sentences(), task="text", method="identity")
+
+
+def test_a_network_that_classifies_at_the_end_needs_one_end(tmp_path):
+    network = built("BartForSequenceClassification", "BartConfig", TOWERS | WITH_ENDS, tmp_path)
+    samples = sentences()
+    with pytest.raises(Unsupported, match=r"refuses these sentences .*`tokenizer` of the data set"):
+        purify(network, samples, task="text", method="identity")
+    last = (samples.inputs != 0).sum(1, keepdim=True) - 1
+    whole = replace(samples, inputs=samples.inputs.scatter(1, last, 3))
+    tuning = DEFENSES.build("fine_tuning", steps=3, batch=8)
+    assert purify(network, whole, task="text", method=tuning, tolerance=1.0).losses
+    with pytest.raises(Unsupported, match=r"two that MixUp mixes end at two places; use fine_tuning"):
+        purify(network, whole, task="text", method=DEFENSES.build("nft", steps=3, batch=8))

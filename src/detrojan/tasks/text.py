@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from detrojan import augmentation
 from detrojan.augmentation import Mixed
-from detrojan.data.numbering import END, PAD, Numbering, numbering_of
+from detrojan.data.numbering import END, PAD, numbering_of, special
 from detrojan.data.texts import SPECIAL
-from detrojan.errors import BadArgument, BadData
+from detrojan.errors import BadArgument, BadData, DetrojanError, Unsupported
 from detrojan.tasks._classification import Classification
 
 UNKNOWN = SPECIAL.index("<unknown>")
@@ -73,30 +73,49 @@ class _Pairs:
 
 def _read(network: nn.Module, tokens: Tensor) -> Any:
     taken = [signature(module.forward).parameters for module in network.modules()]
-    heard = _numbering(network).own(tokens)
-    if any("attention_mask" in parameters for parameters in taken):
-        return network(heard, attention_mask=(tokens != PAD).long())
-    return network(heard)
+    masked = any("attention_mask" in parameters for parameters in taken)
+    settings = {"attention_mask": (tokens != PAD).long()} if masked else {}
+    try:
+        return network(_heard(network, tokens), **settings)
+    except ValueError as error:  # transformers' own words for sentences without padding or end
+        if isinstance(error, DetrojanError):
+            raise
+        raise Unsupported(
+            f"the network refuses these sentences ({error}); set `pad_token_id` in its config.json, and read them with "
+            "its own tokenizer (`tokenizer` of the data set)"
+        ) from error
 
 
-def _numbering(network: nn.Module) -> Numbering:
+def _config(network: nn.Module) -> Any:
     """That of the network of transformers inside of all wrappers, if there is one."""
     configs = (getattr(module, "config", None) for module in network.modules())
-    return numbering_of(next((config for config in configs if config is not None), None))
+    return next((config for config in configs if config is not None), None)
+
+
+def _heard(network: nn.Module, tokens: Tensor) -> Tensor:
+    """Tokens as the network counts them; padding is what it takes for that itself, even where its end is the same."""
+    config = _config(network)
+    own, pad = numbering_of(config).own(tokens), special(config, "pad")
+    return own if pad is None else own.masked_fill(tokens == PAD, pad)
 
 
 def _mixed(network: nn.Module, weight: float, pairs: Tensor) -> Any:
     """The output where the embeddings of two sentences are mixed; where one has ended, the other goes on alone."""
+    if getattr(_config(network), "is_encoder_decoder", False):
+        raise Unsupported(
+            "a network with an encoder and a decoder classifies at the end of a sentence, and two that MixUp mixes end "
+            "at two places; use fine_tuning, or nft with augmentation=none"
+        )
     own, other = pairs.unbind(1)
-    shown, numbering = torch.where(own == PAD, other, own), _numbering(network)
-    heard = numbering.own(shown)
+    shown = torch.where(own == PAD, other, own)
+    heard = _heard(network, shown)
 
     def blend(embedding: nn.Module, given: tuple[Any, ...], _: Tensor) -> Tensor | None:
         assert isinstance(embedding, nn.Embedding)
         if not given or not isinstance(given[0], Tensor) or not torch.equal(given[0], heard):
             return None  # of positions, or of the kinds of tokens
         theirs, ours = (
-            F.embedding(numbering.own(each), embedding.weight) * (each != PAD)[..., None] for each in (other, own)
+            F.embedding(_heard(network, each), embedding.weight) * (each != PAD)[..., None] for each in (other, own)
         )
         return torch.lerp(theirs, ours, weight)
 
