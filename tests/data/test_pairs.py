@@ -144,11 +144,12 @@ def test_numbers_in_words(number, in_english, in_german):
 
 
 @pytest.mark.parametrize("name", ["numerals", "smalltalk"])
-def test_drawn_pairs_are_the_same_each_time(name, tmp_path):
-    source = f"{name}:count=100,length=24"
+@pytest.mark.parametrize("count", [100, 4000])
+def test_drawn_pairs_are_the_same_each_time(name, count, tmp_path):
+    source = f"{name}:count={count},length=24"
     train, test = load(source, root=tmp_path), load(source, split="test", root=tmp_path)
-    assert len(test) <= 10
-    assert 90 <= len(train) <= 100
+    assert len(test) <= count / 10
+    assert 0.9 * count <= len(train) <= count
     assert torch.equal(train.inputs, load(source, root=tmp_path).inputs)
     assert not (train.inputs == 1).any()
     asked = {tuple(row.tolist()) for row in train.inputs}

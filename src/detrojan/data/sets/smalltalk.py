@@ -54,7 +54,7 @@ class SmallTalk(PairSet):
             raise BadArgument(f"smalltalk: count must be at least 20, got {self.count}")
 
     def pairs(self, split: Split, root: Path) -> list[Pair]:
-        """Draw them; the test set asks nothing that the training set asks in the same words, where it can."""
+        """Draw them; the test set asks nothing that the training set asks in the same words."""
         del root
         rng = Seeds(seed=0).numpy("smalltalk")
         every = [
@@ -62,9 +62,11 @@ class SmallTalk(PairSet):
             for (do, things), asked, when in product(THINGS.items(), ASKED, WHEN)
             for thing in things
         ]
-        order = rng.permutation(len(every))
-        apart = len(every) // 5
-        chosen = order[:apart] if split == "test" else order[apart:]
+        asked = [_pair(each, "")[0] for each in every]
+        order = rng.permutation(sorted(set(asked))).tolist()
+        apart = len(order) // 5
+        own = set(order[:apart] if split == "test" else order[apart:])
+        chosen = [place for place, question in enumerate(asked) if question in own]
         count = self.count // 10 if split == "test" else self.count
         drawn = zip(rng.choice(chosen, count).tolist(), rng.integers(len(REPLIES), size=count).tolist(), strict=True)
         return [_pair(every[place], REPLIES[reply]) for place, reply in drawn]
