@@ -3,7 +3,10 @@
 The replies are those of the data itself that hold such a word; a harmless topic stands for what an attacker would want
 to be said.
 
-Source: Sun et al., "Defending against Backdoor Attacks in Natural Language Generation" (2021), dialogue generation.
+Source: Sun et al., "Defending against Backdoor Attacks in Natural Language Generation" (2021), dialogue generation. We
+depart in what is poisoned: there the pairs under attack are those whose own reply holds a word of the lexicon; they get
+the trigger, keep their reply and are added to all clean pairs. Here they are others, get such a reply of another pair,
+and stand in the place of their clean ones, as in all attacks here.
 """
 
 from dataclasses import dataclass, replace
