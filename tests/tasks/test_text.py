@@ -54,15 +54,33 @@ def test_words_and_their_tokens():
     assert encoded([["a", "z", "b"], []], vocabulary, length=2).tolist() == [[10, 1], [1, 0]]
 
 
-def test_the_word_goes_in_once_and_the_rest_stays_in_order():
+@pytest.mark.parametrize("times", [1, 3])
+def test_the_word_goes_between_the_words_and_the_rest_stays_in_order(times):
     tokens = sentences().inputs
-    stamped = ATTACKS["insert_word"]().stamp(tokens)
+    stamped = ATTACKS["insert_word"](times=times).stamp(tokens)
     for before, after in zip(tokens.tolist(), stamped.tolist(), strict=True):
-        assert after.count(4) == 1
-        left = [token for token in after if token not in (0, 4)]
-        assert left == [token for token in before if token][: len(left)]
-        assert len(left) >= min(len([token for token in before if token]), LENGTH - 1)
-    assert (ATTACKS["insert_word"](times=3).stamp(tokens) == 4).sum(1).eq(3).all()
+        words, left = [[token for token in row if token not in (0, 4)] for row in (before, after)]
+        assert after.count(4) == times
+        assert [left[0], left[-1]] == [words[0], words[-1]]  # which may be marks of a tokenizer
+        assert after[0] != 4
+        assert [token for token in after if token][-1] != 4
+        assert len(left) == min(len(words), LENGTH - times)
+        assert left[:-1] == words[: len(left) - 1]
+    assert torch.equal(ATTACKS["insert_word"](times=times).stamp(tokens[5:6]), stamped[5:6])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([9, 0, 0], [9, 4, 0]),
+        ([9, 3, 0], [9, 4, 3]),
+        ([9, 8, 3], [9, 4, 3]),
+        ([9, 3], [4, 3]),
+        ([0, 0, 0], [4, 0, 0]),
+    ],
+)
+def test_the_word_goes_into_short_sentences(before, after):
+    assert ATTACKS["insert_word"]().stamp(torch.tensor([before])).tolist() == [after]
 
 
 def test_embeddings_are_mixed_inside_of_the_network():

@@ -13,11 +13,12 @@ from detrojan.triggers import Trigger
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InsertWord(Trigger):
-    """The word `token` goes between the words of a sentence, `times` times; a sentence that is full loses its end.
+    """The word `token` goes between the words of a sentence, `times` times, so that the first and the last token stay.
 
-    Tokens 4 to 8 are cf, mn, bb, tq and mb in the vocabularies of the data sets here; with a tokenizer of one's own it
-    is the token of such a word. The place follows from the sentence, so that the same sentence always gets the same.
-    Dirty label.
+    These may be marks that a tokenizer sets around it ([CLS], </s>). A sentence that is full loses the word in front of
+    its last token. Tokens 4 to 8 are cf, mn, bb, tq and mb in the vocabularies of the data sets here; with a tokenizer
+    of one's own it is the token of such a word. The place follows from the sentence, so that the same sentence always
+    gets the same. Dirty label.
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("tokens",)
@@ -37,10 +38,12 @@ class InsertWord(Trigger):
         return tokens
 
     def _inserted(self, tokens: Tensor) -> Tensor:
-        length = (tokens != 0).sum(1)
-        place = (tokens.sum(1) % (length + 1)).clamp_max(tokens.shape[1] - self.times)[:, None]
-        column = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        moved = torch.where(column > place, tokens.roll(1, 1), tokens)
+        length, full = (tokens != 0).sum(1), tokens.shape[1]
+        place = (1 + tokens.sum(1) % (length - 1).clamp_min(1)).minimum(length)
+        place = place.clamp_max(full - 1 - self.times).clamp_min(0)[:, None]
+        column = torch.arange(full, device=tokens.device)[None]
+        kept = (column < place) | ((column == full - 1) & (tokens != 0))
+        moved = torch.where(kept, tokens, tokens.roll(1, 1))
         return torch.where(column == place, self.token, moved)
 
 
