@@ -172,6 +172,10 @@ def test_missing_parts_vanish(part):
     assert [word for word in absent if word in text] == []
 
 
+def test_findings_are_told_once():
+    assert words(render(result())).count("masked norms") == 1
+
+
 def test_runs_in_one_table():
     before, after = scores(90, 88), scores(80, 9)
     runs = [Run.of("1 sample a class", result(accepted=False), before=before), Run.of("ten", result(), after=after)]
