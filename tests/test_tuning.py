@@ -22,6 +22,16 @@ def test_memory_that_was_freed_before_counts_when_it_is_taken_again():
         assert 60 << 20 < meter.cost().peak_bytes < 200 << 20
 
 
+@pytest.mark.parametrize(("device", "peak"), [("cpu", 7), ("cuda", 5)])
+def test_memory_is_that_of_the_device_above_the_start(device, peak, monkeypatch):
+    process, gpu = iter([10, 17]), {"memory_allocated": 100, "max_memory_allocated": 105, "reset_peak_memory_stats": 0}
+    monkeypatch.setattr("detrojan.tuning._bytes", lambda _: next(process))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name, told in gpu.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, told=told: told)
+    assert Meter(device=torch.device(device)).start().cost().peak_bytes == peak
+
+
 def test_a_rate_falls_from_the_first_to_the_last():
     rate = falling(0.4, 10, last=0.1)
     assert rate(0) == pytest.approx(0.4)

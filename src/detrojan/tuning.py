@@ -40,8 +40,9 @@ class Cost:
 
 @dataclass(slots=True)
 class Meter:
-    """Counts while a defense runs."""
+    """Counts while a defense runs on a device."""
 
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     forwards: int = 0
     backwards: int = 0
     _start: float = field(default_factory=time.perf_counter)
@@ -49,15 +50,24 @@ class Meter:
 
     def start(self) -> "Meter":
         """Begin to count: time, and memory above what is in use now."""
-        _reset_peak()
-        self._start, self._bytes = time.perf_counter(), _bytes("VmRSS")
+        _reset_peak(self.device)
+        self._start = time.perf_counter()
+        self._bytes = torch.cuda.memory_allocated(self.device) if self._on_cuda else _bytes("VmRSS")
         return self
 
     def cost(self) -> Cost:
         """The cost so far."""
-        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _bytes("VmHWM") - self._bytes
-        seconds = time.perf_counter() - self._start
-        return Cost(seconds=seconds, forwards=self.forwards, backwards=self.backwards, peak_bytes=max(0, peak))
+        peak = torch.cuda.max_memory_allocated(self.device) if self._on_cuda else _bytes("VmHWM")
+        return Cost(
+            seconds=time.perf_counter() - self._start,
+            forwards=self.forwards,
+            backwards=self.backwards,
+            peak_bytes=max(0, peak - self._bytes),
+        )
+
+    @property
+    def _on_cuda(self) -> bool:
+        return self.device.type == "cuda"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,9 +253,9 @@ def _bytes(field_name: str) -> int:
     return 0  # only Linux tells the memory of a process in a file
 
 
-def _reset_peak() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:  # glibc keeps what was freed; what is taken again from there would not count
         trim(0)
