@@ -40,6 +40,30 @@ def test_auto_takes_bf16_only_where_the_processor_has_it_and_weights_are_fp32():
     assert not Execution.choose(nn.Linear(2, 2).half(), "cpu").bf16
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_network_gets_floats_of_its_own_kind_and_whole_numbers_as_they_are(kind):
+    model = nn.Linear(2, 2).to(kind)
+    execution = Execution.choose(model, "cpu")
+    assert execution.run(model, torch.ones(3, 2)).dtype in (kind, torch.bfloat16 if execution.bf16 else kind)
+    assert execution.feed(torch.ones(3, 2, dtype=torch.int64)).dtype == torch.int64
+    assert execution.bf16 is False or kind == torch.float32
+    assert str(execution).split(", ")[1] == {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}.get(
+        kind, "bf16" if execution.bf16 else "fp32"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"precision": "fp16"}, "precision must be one of auto, fp32, bf16, got 'fp16'"),
+        ({"distributed": "shard"}, "distributed must be False, True or 'shards', got 'shard'"),
+    ],
+)
+def test_what_there_is_not_is_refused(wrong, sentence):
+    with pytest.raises(BadArgument, match=sentence):
+        Execution.choose(nn.Linear(2, 2), "cpu", **wrong)
+
+
 @pytest.mark.parametrize("device", ["cuda:77", "nonsense"])
 def test_a_device_that_is_not_there_gets_a_sentence(device):
     with pytest.raises(BadArgument, match="is not there"):

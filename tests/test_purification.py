@@ -143,6 +143,26 @@ def test_samples_that_do_not_fit_the_network_are_refused():
         purify(model, samples_of(40), method=Scale(1.0))
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
+def test_a_full_memory_is_not_blamed_on_the_samples(error):
+    class Huge(nn.Module):
+        def forward(self, inputs):
+            raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        purify(Huge(), samples_of(40), method=Scale(1.0))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("stored", [torch.uint8, torch.float32])
+def test_a_network_of_another_precision_is_purified_in_its_own(kind, stored):
+    samples, model = samples_of(40, 3), identity_network(3).to(kind)
+    given = Samples(inputs=(255 * samples.inputs).to(stored), labels=samples.labels)
+    result = purify(model, given, method=Scale(2.0), device="cpu")
+    assert result.verdict.before.value == 1
+    assert torch.equal(result.model[2].weight, 2 * torch.eye(3, dtype=kind))
+
+
 def test_a_gain_is_called_a_gain():
     model = identity_network()
     with torch.no_grad():

@@ -6,6 +6,8 @@ Every message names the file or argument, the rule, the value found and the next
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
+
 
 class DetrojanError(Exception):
     """Any problem that Detrojan reports in one sentence; catch this to catch them all."""
@@ -45,3 +47,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f", did you mean {near[0]!r}?" if near else "."
     return UnknownName(f"no {kind} {name!r}{hint} Known: {', '.join(names) or '(none)'}")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory is full; torch has no one type for that, but its sentences do."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _MEMORY)

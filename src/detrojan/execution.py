@@ -8,7 +8,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +24,15 @@ Distributed = Literal[False, True, "shards"]
 class Execution:
     """A device, whether matrix products run in bfloat16, and whether images lie channels-last in memory.
 
-    `processes` work on one network, each on its share of every batch, and with `sharded` each with its share of the
-    parameters (see `detrojan.parallel`).
+    `dtype` is the number type of the network's weights, and so of the floats that it takes. `processes` work on one
+    network, each on its share of every batch, and with `sharded` each with its share of the parameters (see
+    `detrojan.parallel`).
     """
 
     device: torch.device
     bf16: bool
     channels_last: bool
+    dtype: torch.dtype = torch.float32
     processes: int = 1
     sharded: bool = False
 
@@ -49,18 +51,24 @@ class Execution:
         `shards` of it; otherwise this process works alone.
 
         Raises:
-            BadArgument: the device is not there.
+            BadArgument: the device is not there, or `precision` or `distributed` is none of those that there are.
         """
+        if precision not in get_args(Precision):
+            raise BadArgument(f"precision must be one of {', '.join(get_args(Precision))}, got {precision!r}")
+        if distributed not in get_args(Distributed):
+            raise BadArgument(f"distributed must be False, True or 'shards', got {distributed!r}")
         if distributed:
             parallel.join()
         place = _device(device)
         has_conv2d = any(isinstance(m, nn.Conv2d) for m in model.modules())
-        half_weights = any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters())
-        bf16 = _has_fast_bf16(place) and not half_weights if precision == "auto" else precision == "bf16"
+        dtypes = [p.dtype for p in model.parameters() if p.is_floating_point()] or [torch.float32]
+        plain = all(dtype == torch.float32 for dtype in dtypes)
+        bf16 = _has_fast_bf16(place) and plain if precision == "auto" else precision == "bf16"
         return cls(
             device=place,
             bf16=bf16,
             channels_last=has_conv2d,
+            dtype=dtypes[0],
             processes=parallel.processes() if distributed else 1,
             sharded=distributed == "shards" and parallel.processes() > 1,
         )
@@ -90,6 +98,10 @@ class Execution:
             inputs.contiguous(memory_format=torch.channels_last) if self.channels_last and inputs.ndim == 4 else inputs
         )
 
+    def feed(self, inputs: Tensor) -> Tensor:
+        """A batch of prepared inputs as the network takes it: sent, and floats in the number type of its weights."""
+        return self.send(inputs.to(self.dtype) if inputs.is_floating_point() else inputs)
+
     def give_back(self, network: nn.Module, model: nn.Module) -> None:
         """Write the weights of a sharded network into the whole one that it was copied from."""
         if self.sharded:
@@ -109,7 +121,7 @@ class Execution:
     def run(self, network: Callable[[Tensor], Any], inputs: Tensor) -> Any:
         """The network's outputs on a batch of prepared inputs, in the chosen precision."""
         with self.running():
-            return network(self.send(inputs)) if self.processes == 1 else parallel.run(network, self.send(inputs))
+            return network(self.feed(inputs)) if self.processes == 1 else parallel.run(network, self.feed(inputs))
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Step an optimiser after `backward`, with the gradients of all processes."""
@@ -125,7 +137,8 @@ class Execution:
         layout = "channels-last" if self.channels_last else "contiguous"
         with_shards = " with a shard each" if self.sharded else ""
         shared = f", {self.processes} processes{with_shards}" if self.processes > 1 else ""
-        return f"{self.device}, {'bf16' if self.bf16 else 'fp32'}, {layout}{shared}"
+        weights = str(self.dtype).removeprefix("torch.").replace("bfloat", "bf").replace("float", "fp")
+        return f"{self.device}, {'bf16' if self.bf16 else weights}, {layout}{shared}"
 
 
 def resident(stored: Tensor, device: torch.device) -> Tensor:

@@ -17,7 +17,7 @@ from detrojan.data.gather import gather
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples, held_back
 from detrojan.defenses import DEFENSES
-from detrojan.errors import BadArgument, BadData, BadWeights, DetrojanError, Unsupported
+from detrojan.errors import BadArgument, BadData, BadWeights, DetrojanError, Unsupported, out_of_memory
 from detrojan.execution import Distributed, Execution, Precision
 from detrojan.intervals import Estimate, average, average_loss
 from detrojan.randomness import Seeds
@@ -148,12 +148,13 @@ def purify(
     _check_augmentation(defense, doing)
     samples = _taught(doing, gather(clean, labels=doing.labels))
     doing = task_for(task, samples)
+    execution = Execution.choose(model, device, precision, distributed=distributed)
     context = Context(
         task=doing,
         preprocessing=preprocessing or Preprocessing(),
-        execution=Execution.choose(model, device, precision, distributed=distributed),
+        execution=execution,
         seeds=Seeds(seed=seed),
-        meter=Meter(),
+        meter=Meter(device=execution.device),
         on_step=on_step,
         training=None if training is None else _taught(doing, gather(training, labels=doing.labels)),
     )
@@ -214,7 +215,7 @@ def _first_look(victim: nn.Module, samples: Samples, context: Context) -> Tensor
     try:
         scores = context.predict(victim, samples)
     except (RuntimeError, IndexError) as error:  # torch's own words for shapes, and tokens, that do not fit
-        if isinstance(error, DetrojanError):
+        if isinstance(error, DetrojanError) or out_of_memory(error):
             raise
         shape = tuple(samples.inputs.shape[1:])
         words = samples.label_kind == "sentences" or samples.kind == "tokens"

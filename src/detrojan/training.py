@@ -254,7 +254,7 @@ def classifier(
         mode = model.training
         model.eval()
         with execution.running():
-            outputs = doing.forward(_directly, model, execution.send(preprocessing(pixels)))
+            outputs = doing.forward(_directly, model, execution.feed(preprocessing(pixels)))
             scores = doing.logits(outputs)
         model.train(mode)
         return scores

@@ -5,11 +5,10 @@ from typing import NamedTuple
 
 from cyclopts import CycloptsError, UnusedCliTokensError
 
-from detrojan.errors import BadArgument, DetrojanError, UnknownName
+from detrojan.errors import BadArgument, DetrojanError, UnknownName, out_of_memory
 
 DONE, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
 _FULL = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing")
-_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 
 class Failure(NamedTuple):
@@ -30,7 +29,7 @@ def explain(error: BaseException) -> Failure:
         return Failure(USAGE, f"{text} {_see_help(error)}")
     if isinstance(error, DetrojanError):
         return Failure(USAGE if isinstance(error, BadArgument | UnknownName) else FAILED, text)
-    if isinstance(error, MemoryError) or any(sign in text for sign in _MEMORY):
+    if out_of_memory(error):
         return Failure(
             FAILED, "The memory is full; give fewer samples, a smaller batch, or --device cpu. Nothing was lost."
         )
