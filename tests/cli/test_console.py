@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detrojan.cli.console import Screen, percent, plain, size
+from detrojan.cli.console import Screen, complain, percent, plain, size
 from detrojan.intervals import proportion
 from detrojan.training import Step
 
@@ -64,6 +64,26 @@ def test_with_json_only_the_document_reaches_stdout(capsys):
 def test_names_with_brackets_are_no_markup(capsys):
     Screen().table("t", ("name", "value"), [("[red]x[/red]", "[1, 2]")])
     assert "[red]x[/red]" in capsys.readouterr().out
+
+
+EVIL = "\x1b]0;mine\x07\x9b2J\u202e[red]"
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda screen: screen.say(EVIL),
+        lambda screen: screen.note(EVIL),
+        lambda screen: screen.facts({EVIL: EVIL}),
+        lambda screen: screen.table(EVIL, ("name", "value"), [(EVIL, EVIL)]),
+        lambda _: complain(EVIL),
+    ],
+)
+def test_what_a_file_calls_its_things_cannot_steer_the_terminal(tell, capsys):
+    tell(Screen())
+    said = "".join(capsys.readouterr())
+    assert all(letter.isprintable() or letter == "\n" for letter in said)
+    assert "\ufffd]0;mine\ufffd\ufffd2J\ufffd[red]" in said
 
 
 def test_a_long_stage_is_logged_each_minute_with_what_is_left(capsys, monkeypatch):

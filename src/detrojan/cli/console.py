@@ -39,18 +39,19 @@ class Screen:
 
     def say(self, sentence: str, *, style: str = "") -> None:
         """One sentence, never cut or broken: a terminal wraps it, a file gets one line."""
-        self._results.print(Text(sentence, style=style), soft_wrap=True)
+        self._results.print(Text(readable(sentence), style=style), soft_wrap=True)
 
     def note(self, sentence: str) -> None:
         """One sentence beside the results, on stderr; it goes above a progress bar."""
-        self._notes.print(Text(sentence), soft_wrap=True)
+        self._notes.print(Text(readable(sentence)), soft_wrap=True)
 
     def facts(self, rows: Mapping[str, object]) -> None:
         """Names and values, one a line; a value of None is left out."""
         width = max(map(len, rows))
         for name, value in rows.items():
             if value is not None:
-                self._results.print(Text(f"  {name:<{width}}  ", style="dim").append(str(value), style="not dim"))
+                told = readable(str(value))
+                self._results.print(Text(f"  {readable(name):<{width}}  ", style="dim").append(told, style="not dim"))
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, text: int = 1) -> None:
         """A table whose first `text` columns are words, to the left, and whose others are figures, to the right."""
@@ -58,11 +59,12 @@ class Screen:
         from rich.table import Table
 
         self._results.print()
-        table = Table(title=title, title_justify="left", title_style="bold", box=box.ROUNDED, header_style="bold")
+        heading = Text(readable(title), style="bold")
+        table = Table(title=heading, title_justify="left", box=box.ROUNDED, header_style="bold")
         for index, column in enumerate(columns):
             table.add_column(column, justify="left" if index < text else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+            table.add_row(*(cell if isinstance(cell, Text) else Text(readable(str(cell))) for cell in row))
         self._results.print(table)
 
     @contextmanager
@@ -147,8 +149,13 @@ class _Log:
 def complain(sentence: str) -> None:
     """Tell of a failure on stderr, in one sentence."""
     _console(stderr=True).print(
-        Text("error: ", style="bold red").append(sentence, style="not bold default"), soft_wrap=True
+        Text("error: ", style="bold red").append(readable(sentence), style="not bold default"), soft_wrap=True
     )
+
+
+def readable(text: str) -> str:
+    """A text, lines and all, without the control characters by which a file's names could steer the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text)
 
 
 def plain(value: Any) -> Any:
