@@ -89,7 +89,7 @@ def test_a_divided_folder_without_the_split(tmp_path):
 
 def test_sizes_that_differ_without_a_size(folder):
     write(folder / "dog" / "z.png", size=(5, 4))
-    with pytest.raises(BadData, match=r"c.bmp is 4 x 4 and .*z.png is 5 x 4 pixels; give size="):
+    with pytest.raises(BadData, match=r"c.bmp is 4 x 4 and .*z.png is 5 x 4 pixels; give size= \(--size\)"):
         load(folder)
 
 

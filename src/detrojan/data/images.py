@@ -71,7 +71,7 @@ def stack(pictures: list[NDArray[np.uint8]], names: Callable[[int], str]) -> tor
             first, other = (f"{shape[2]} x {shape[1]}" for shape in (pictures[0].shape, picture.shape))
             raise BadData(
                 f"images must be of one size, but {names(0)} is {first} and {names(index)} is {other} pixels; "
-                "give size=, to which each is scaled and cropped"
+                "give size= (--size), to which each is scaled and cropped"
             )
     return torch.from_numpy(np.stack(pictures))
 

@@ -316,7 +316,8 @@ def _next(screen: Screen, files: dict[str, Path], data: str) -> None:
     )
     screen.say("\nYour own model:", style="bold")
     screen.say(
-        "  detrojan purify suspect.pth --arch torchvision:resnet18 --clean folder/ -o clean.pth --report page.html"
+        "  detrojan purify suspect.pth --arch torchvision:resnet18 --clean folder/ --size 256 --preprocess imagenet "
+        "-o clean.pth --report page.html"
     )
 
 
