@@ -1,6 +1,8 @@
 """Checkpoints: the state dict is found in any container, and goes back as it came."""
 
 import hashlib
+import os
+import stat
 from collections import OrderedDict
 from pathlib import Path
 
@@ -264,6 +266,25 @@ def test_force_overwrites_the_input_too(tmp_path):
     read = checkpoint.read(_saved(tmp_path / "in.pth", Net().state_dict()))
     digest = checkpoint.write(tmp_path / "in.pth", read, Net(), force=True)
     assert checkpoint.read(tmp_path / "in.pth").sha256 == digest != read.sha256
+
+
+def test_a_file_that_is_overwritten_keeps_its_links_and_permissions(tmp_path):
+    mine, link = tmp_path / "mine.pth", tmp_path / "link.pth"
+    mine.write_text("old")
+    mine.chmod(0o640)
+    link.symlink_to(mine.name)
+    checkpoint.save(link, Net(), force=True)
+    assert link.is_symlink()
+    assert checkpoint.read(mine).state
+    assert stat.S_IMODE(mine.stat().st_mode) == 0o640
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.pth", "mine.pth"]
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(BadArgument, match="is no regular file"):
+        checkpoint.save(tmp_path / "pipe.pth", Net(), force=True)
+    assert (tmp_path / "pipe.pth").is_fifo()
 
 
 def test_an_unknown_suffix_is_refused(tmp_path):

@@ -139,14 +139,17 @@ def check_target(path: Path, *, force: bool) -> None:
     """Refuse a path that must not be written; worth calling before a long job, too.
 
     Raises:
-        BadArgument: The path exists and `force` is not given, or its folder does not exist.
+        BadArgument: The path exists and `force` is not given, it is no file (a device, a pipe), or its folder does not
+            exist.
     """
     if path.is_dir():
         raise BadArgument(f"{path} is a folder: name the file to write in it")
+    if path.exists() and not path.is_file():
+        raise BadArgument(f"{path} is no regular file, but a device or a pipe: name a file to write")
     if path.exists() and not force:
         raise BadArgument(f"{path} exists, and Detrojan overwrites nothing unasked: choose another name or add --force")
-    if not path.parent.is_dir():
-        raise BadArgument(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if not (folder := path.resolve().parent).is_dir():
+        raise BadArgument(f"cannot write {path}: there is no folder {folder}; make it first")
 
 
 def sha256_of(path: Path) -> str:
