@@ -12,6 +12,7 @@ from detrojan.data.load import load
 from detrojan.data.samples import split
 from detrojan.errors import BadArgument, BadData, BadFile, Unsupported
 from detrojan.execution import Execution
+from detrojan.tasks.image import Image
 from detrojan.training import fit
 from detrojan.victim import backdoor_of
 
@@ -192,6 +193,25 @@ def test_the_training_of_a_surrogate_goes_on_too(digits, tmp_path):
     run(None)
     assert stages[0] == ("training the attacker's surrogate", 5)  # two epochs of two steps were kept
     assert not state.with_name("state.surrogate").exists()
+
+
+def test_a_state_is_that_of_the_start_and_the_settings(digits, tmp_path):
+    small, started = digits[0].subset(range(64)), tmp_path / "state"
+
+    def begin(model, task=None):
+        execution, recipe = Execution.choose(model, "cpu"), Recipe(epochs=1, batch=32)
+        fit(model, small, preprocessing=Preprocessing(), execution=execution, recipe=recipe, state=started, task=task)
+
+    def dropping(share):
+        return nn.Sequential(net(), nn.Dropout(share))
+
+    begin(dropping(0.1))
+    begin(dropping(0.1))  # goes on
+    other = dropping(0.1)
+    other[0][4].bias.data[0] += 1
+    for model, task in ((other, None), (dropping(0.2), None), (dropping(0.1), Image(flip=False))):
+        with pytest.raises(BadArgument, match="the state of another training"):
+            begin(model, task)
 
 
 def test_a_state_of_another_training_or_a_damaged_one_is_refused(digits, tmp_path):

@@ -1,6 +1,8 @@
 """The one training loop: victims, surrogates, teachers and fine-tuning all use it."""
 
 import copy
+import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import ceil
@@ -182,7 +184,9 @@ def fit(
     optimizer = _optimizer(network, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step, total, recipe.warmup))
     run = _Run(
-        name=f"{_shape(model)} on {feed.name} by {recipe}, {preprocessing}, {execution}, seed {seed}",
+        name=""
+        if state is None
+        else f"{_told(model, doing)} on {feed.name} by {recipe}, {preprocessing}, {execution}, seed {seed}",
         model=network,
         feed=feed,
         optimizer=optimizer,
@@ -335,8 +339,14 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def _shape(model: nn.Module) -> str:
-    return f"{type(model).__name__} of {sum(p.numel() for p in model.parameters())} weights"
+def _told(model: nn.Module, task: Task) -> str:
+    """A network before its training and its task, with a hash of their settings and of the weights to start from."""
+    digest = hashlib.sha256(re.sub(" at 0x[0-9a-f]+", "", f"{model} {task}").encode())  # addresses differ in each run
+    for tensor in model.state_dict().values():
+        if isinstance(tensor, Tensor):
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    weights = sum(p.numel() for p in model.parameters())
+    return f"{type(model).__name__} of {weights} weights ({digest.hexdigest()[:12]})"
 
 
 def _one_cycle(step: int, total: int, warmup: float) -> float:
