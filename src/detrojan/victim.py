@@ -220,9 +220,7 @@ def backdoor_of(path: Path | str) -> Backdoor | None:
             sources=tuple(record.get("sources", ())),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadFile(
-            f"{path} is no record of a victim ({error!r}); give the .json that `detrojan train` wrote"
-        ) from error
+        raise _no_record(path, error) from error
     if isinstance(trigger, nn.Module):
         learned = checkpoint.read(trigger_file(path))
         if learned.sha256 != record["trigger_sha256"]:
@@ -230,6 +228,23 @@ def backdoor_of(path: Path | str) -> Backdoor | None:
         checkpoint.load_into(trigger, learned)
         trigger.eval()
     return backdoor
+
+
+def preprocessing_of(path: Path | str) -> Preprocessing:
+    """What stood between the samples and the network that a record written by `Victim.save` tells of.
+
+    Raises:
+        BadFile: the file is no such record.
+    """
+    try:
+        told = json.loads(Path(path).read_text())["preprocessing"]
+        return Preprocessing(**{name: tuple(v) if isinstance(v, list) else v for name, v in told.items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_record(path, error) from error
+
+
+def _no_record(path: Path | str, error: Exception) -> BadFile:
+    return BadFile(f"{path} is no record of a victim ({error!r}); give the .json that `detrojan train` wrote")
 
 
 def trigger_file(path: Path) -> Path:

@@ -1,5 +1,8 @@
 import pytest
 
+from detrojan import Preprocessing
+from detrojan.evaluation import protocol
+
 TRIGGER = ("--attack", "badnets", "--target", "1")
 
 
@@ -37,6 +40,23 @@ def test_json(evaluate, other):
 
 def test_a_part_of_the_data(evaluate):
     assert evaluate("--split", "train", "--json").document["data"] != evaluate("--json").document["data"]
+
+
+def test_a_record_tells_the_preprocessing_too(detrojan, arch, pictures, evaluate, tmp_path, monkeypatch):
+    dark, used = ("--preprocess", "mean=.9,.8,.7;std=.1"), []
+    evaluated = protocol.evaluate
+    made = ("--attack", "badnets", "--poison-rate", ".5", "--epochs", "1", "--batch", "4", "-o", tmp_path / "v.pt")
+    assert detrojan("train", *arch, "--data", pictures, *dark, *made).code == 0
+
+    def spy(*arguments, preprocessing, **options):
+        used.append(preprocessing)
+        return evaluated(*arguments, preprocessing=preprocessing, **options)
+
+    monkeypatch.setattr(protocol, "evaluate", spy)
+    for more, noted in (((), False), (dark, False), (("--preprocess", "none"), True)):
+        outcome = evaluate("--victim", tmp_path / "v.json", *more)
+        assert ("another preprocessing than --preprocess none" in outcome.err) == noted
+    assert used == [Preprocessing(mean=(0.9, 0.8, 0.7), std=(0.1,))] * 2 + [Preprocessing()]
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,14 @@ def samples(source: str, images: Images, *, split: Split) -> "Samples":
     return load_samples(source, split=split, root=images.data_root, size=images.size)
 
 
-def preprocessing(images: Images) -> "Preprocessing | None":
-    """What `--preprocess` says."""
+def preprocessing(images: Images, victim: Path | None = None) -> "Preprocessing | None":
+    """What `--preprocess` says; without it, what a victim's record says."""
     from detrojan.data.preprocessing import Preprocessing
 
+    if images.preprocess is None and victim is not None:
+        from detrojan.victim import preprocessing_of
+
+        return preprocessing_of(victim)
     return None if images.preprocess is None else Preprocessing.parse(images.preprocess)
 
 

@@ -41,7 +41,8 @@ def run(
         data: Test samples: a folder with one directory per class, a .npz or parquet file, or a data set's name.
         split: The part of the data set.
         task: What the network does: a name of `detrojan list tasks`; by default the one that fits the samples.
-        victim: The record that `detrojan train` wrote beside its weights; it names the trigger.
+        victim: The record that `detrojan train` wrote beside its weights; it names the trigger and, where --preprocess
+            is left out, the preprocessing.
         before: The weights before purification, on the same architecture, for the defense effectiveness rating (DER).
         network: See `Network`.
         trigger: See `Trigger`.
@@ -51,11 +52,14 @@ def run(
     screen = Screen(as_json=running.json)
     from detrojan.backdoor import trigger as stamp
     from detrojan.evaluation.protocol import der, evaluate
+    from detrojan.victim import preprocessing_of
 
     backdoor = reading.backdoor(trigger, victim)
     if before is not None and backdoor is None:
         raise BadArgument("--before compares attack success, so it needs a trigger: give --attack or --victim")
-    preprocessing = reading.preprocessing(images)
+    preprocessing = reading.preprocessing(images, victim)
+    if victim is not None and preprocessing != preprocessing_of(victim):
+        screen.note(f"{victim} was trained with another preprocessing than --preprocess {images.preprocess}.")
     networks = {path: reading.load(path, network)[0] for path in (model, before) if path is not None}
     samples = reading.samples(data, images, split=split)
     kind = reading.task(task, samples)
