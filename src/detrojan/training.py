@@ -344,7 +344,7 @@ def _told(model: nn.Module, task: Task) -> str:
     digest = hashlib.sha256(re.sub(" at 0x[0-9a-f]+", "", f"{model} {task}").encode())  # addresses differ in each run
     for tensor in model.state_dict().values():
         if isinstance(tensor, Tensor):
-            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     weights = sum(p.numel() for p in model.parameters())
     return f"{type(model).__name__} of {weights} weights ({digest.hexdigest()[:12]})"
 

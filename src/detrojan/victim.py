@@ -237,8 +237,9 @@ def preprocessing_of(path: Path | str) -> Preprocessing:
         BadFile: the file is no such record.
     """
     try:
-        told = json.loads(Path(path).read_text())["preprocessing"]
-        return Preprocessing(**{name: tuple(v) if isinstance(v, list) else v for name, v in told.items()})
+        told: dict[str, Any] = json.loads(Path(path).read_text())["preprocessing"]
+        lists = {name: tuple(value) for name, value in told.items() if isinstance(value, list)}
+        return Preprocessing(**{**told, **lists})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _no_record(path, error) from error
 
