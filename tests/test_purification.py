@@ -1,6 +1,7 @@
 """Holding back, judging and rolling back."""
 
 import copy
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -141,6 +142,50 @@ def test_samples_that_do_not_fit_the_network_are_refused():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), identity_network())
     with pytest.raises(BadData, match=r"fails on clean samples of shape \(4, 4, 4\).*channels"):
         purify(model, samples_of(40), method=Scale(1.0))
+
+
+NAMES = ("a", "b", "c", "d")
+RENUMBERED = "the samples have 4 classes and the model 5 scores"
+CHANCE = "check that labels are numbered and inputs preprocessed"
+
+
+@pytest.mark.parametrize(
+    ("count", "classes", "shift", "names", "told", "untold"),
+    [
+        (200, 4, 0, (), "", ""),
+        (200, 4, 1, (), f"right on 0.0 % .* where chance gives 25.0 %; {CHANCE}", RENUMBERED),
+        (200, 5, 1, NAMES, f"{CHANCE}.*; {RENUMBERED}", ""),
+        (200, 5, 0, NAMES, "", ""),  # the class that is missing is the last one
+        (8, 4, 1, (), CHANCE, ""),
+        (2, 2, 0, (), "", ""),
+    ],
+)
+def test_labels_that_are_not_the_networks_are_doubted(count, classes, shift, names, told, untold):
+    found = samples_of(count, classes - bool(names))
+    inputs = nn.functional.pad(found.inputs, (0, 0, 0, 0, 0, bool(names))).roll(shift, 1)
+    given = Samples(inputs=inputs, labels=found.labels, class_names=names)
+    verdict = purify(identity_network(classes), given, method=Scale(1.0)).verdict
+    assert verdict.accepted
+    assert bool(verdict.doubt) == bool(told)
+    assert verdict.reason.endswith(f"This judgement is weak: {verdict.doubt}." if told else ".")
+    assert re.search(told, verdict.doubt)
+    assert not untold or untold not in verdict.doubt
+
+
+def test_a_class_that_is_missed_in_the_middle_is_doubted_though_half_is_right():
+    found = samples_of(200, 5)
+    kept = found.subset((found.labels != 2).nonzero().flatten())
+    renumbered = Samples(inputs=kept.inputs, labels=kept.labels - (kept.labels > 2).long(), class_names=NAMES)
+    verdict = purify(identity_network(5), renumbered, method=Scale(1.0)).verdict
+    assert verdict.before.value == 0.5
+    assert RENUMBERED in verdict.doubt
+    assert CHANCE not in verdict.doubt
+
+
+def test_a_network_that_always_says_the_same_is_no_better_than_chance():
+    blind = identity_network()
+    nn.init.zeros_(blind[2].weight)
+    assert "where chance gives 25.0 %" in purify(blind, samples_of(200), method=Scale(1.0)).verdict.reason
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])

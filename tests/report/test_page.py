@@ -23,12 +23,13 @@ from detrojan.tuning import Cost
 NAMES = ("airplane", "automobile", "bird")
 
 
-def verdict(*, accepted=True, weak=False, agreement=19):
+def verdict(*, accepted=True, weak=False, agreement=19, doubt=""):
     right = {label: proportion(8 + label // 2, 10) for label in range(3)}
     return Verdict(
         accepted=accepted,
         reason="Clean accuracy lost 5.0 %." if accepted else "Too much was lost. The victim is returned unchanged.",
         weak=weak,
+        doubt=doubt,
         before=proportion(19, 20),
         after=proportion(18 if accepted else 9, 20),
         lost=paired_loss(2, 1, 20) if accepted else paired_loss(10, 0, 20),
@@ -116,6 +117,7 @@ CASES = {
     ),
     "rejected": (result(accepted=False, agreement=10), {}, ["Rolled back", "(20): the attempt", "45.0 %", "−50.0"]),
     "weak": (result(weak=True), {}, ["Weak judgement", "such figures flatter", "30, both tuned and judged on"]),
+    "doubtful": (result(doubt="check labels"), {}, ["Weak judgement: labels or preprocessing are doubtful"]),
     "scored": (
         result(),
         FULL,

@@ -171,8 +171,8 @@ def _judgement(screen: Screen, result: "Result") -> None:
     )
     if result.notes:
         screen.facts({name[0].upper() + name[1:]: str(told) for name, told in result.notes.items()})
-    word, style = ("Accepted.", "bold green") if verdict.accepted else ("Rejected.", "bold red")
-    screen.say(word, style=style)
+    word, colour = ("Accepted.", "yellow" if verdict.doubt else "green") if verdict.accepted else ("Rejected.", "red")
+    screen.say(word, style=f"bold {colour}")
     screen.say(verdict.reason)
     screen.say("Clean samples cannot prove that no backdoor is left; they tell what its removal cost.", style="dim")
     screen.say(f"{cost.seconds:.1f} s on {result.execution}, peak memory {size(cost.peak_bytes)} above the start.")
