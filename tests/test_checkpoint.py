@@ -146,6 +146,70 @@ def test_every_copy_of_the_network_is_replaced(tmp_path):
     assert torch.equal(again.document["mean"]["m"], torch.ones(3))
 
 
+def _averaged(average):
+    return {"n_averaged": torch.tensor(9), **{f"module.{name}": value for name, value in average.items()}}
+
+
+@pytest.mark.parametrize(
+    ("beside", "place", "key"),
+    [
+        (lambda s: {"ema": s}, ("ema",), "fc.weight"),
+        (lambda s: {"ema": {k: v for k, v in s.items() if "running" not in k}}, ("ema",), "fc.weight"),
+        (lambda s: {"swa": _averaged(s)}, ("swa",), "module.fc.weight"),
+        (lambda s: {"a": {"b": {"c": {"d": s}}}}, ("a", "b", "c", "d"), "fc.weight"),
+        (lambda s: {"best": [3, (0.9, s)]}, ("best", "1", "1"), "fc.weight"),
+        (lambda s: {"both": {"x": 1, **{f"{p}.{k}": v for p in "ab" for k, v in s.items()}}}, ("both",), "b.fc.weight"),
+    ],
+)
+def test_a_copy_is_found_wherever_it_lies(beside, place, key, tmp_path):
+    suspect = Net().state_dict()
+    read, again = _round_trip(tmp_path, {"state_dict": suspect, **beside(dict(suspect))}, Net())
+    shown = checkpoint.describe(tmp_path / "in.pth")
+    assert shown.copies == (place,)
+    assert shown.lookalikes == ()
+    before, after = read.document, again.document
+    for step in place:
+        before, after = ((each[step] if isinstance(each, dict) else each[int(step)]) for each in (before, after))
+    assert list(after) == list(before)
+    assert torch.equal(after[key], 2 * suspect["fc.weight"])
+    assert not any(torch.equal(after[name], old) for name, old in before.items() if name.endswith("weight"))
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        lambda s: {"ema": {"decay": 0.9, "shadow_params": list(s.values())}},
+        lambda s: {"optimizer": {"state": {i: {"exp_avg": v} for i, v in enumerate(s.values())}}},
+        lambda s: {"optimizer": {"state": {"momentum": s}}},
+        lambda s: {"other": {f"weight{i}": v for i, v in enumerate(s.values())}},
+    ],
+)
+def test_what_could_be_a_copy_is_kept_and_named(beside, tmp_path):
+    suspect = Net().state_dict()
+    (name,) = beside(suspect)
+    read, again = _round_trip(tmp_path, {"state_dict": suspect, **beside(dict(suspect))}, Net())
+    shown = checkpoint.describe(tmp_path / "in.pth")
+    assert (shown.copies, shown.lookalikes) == ((), ((name,),))
+    assert str(again.document[name]) == str(read.document[name])
+
+
+def test_a_part_of_the_network_is_no_copy_and_a_circle_has_an_end(tmp_path):
+    suspect = Net().state_dict()
+    circle = {
+        "same": suspect,
+        "head": {k: v for k, v in suspect.items() if k.startswith("fc")},
+        "list": [dict(suspect)],
+    }
+    circle["list"].append(circle)
+    _, again = _round_trip(tmp_path, {"state_dict": suspect, "all": circle}, Net())
+    shown = checkpoint.describe(tmp_path / "in.pth")
+    assert (shown.location, shown.copies, shown.lookalikes) == (("state_dict",), (("all", "list", "0"),), ())
+    assert torch.equal(again.document["all"]["head"]["fc.weight"], suspect["fc.weight"])
+    assert again.document["all"]["list"][1] is again.document["all"]
+    for copy in (again.document["all"]["list"][0], again.document["all"]["same"]):
+        assert torch.equal(copy["fc.weight"], 2 * suspect["fc.weight"])
+
+
 def test_ties_and_parameters_of_a_file_are_kept(tmp_path):
     tied = Tied()
     _, again = _round_trip(tmp_path, {"model": dict(tied.named_parameters(remove_duplicate=False))}, Tied())

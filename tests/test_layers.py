@@ -14,6 +14,7 @@ ROOMS = [
     "whole_files",
     "weight_files",
     "weight_fit",
+    "weight_copies",
     "checkpoint",
     "parallel",
     "execution",

@@ -4,7 +4,6 @@ What comes out has the format, nesting, keys, key order, dtypes and other entrie
 from the file (`weight_files.py`).
 """
 
-import copy
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from detrojan import weight_files
 from detrojan.errors import BadArgument, BadFile, BadWeights
+from detrojan.weight_copies import copies, lookalikes, rebuilt
 from detrojan.weight_files import Format, WeightFile
 from detrojan.weight_fit import check_ties, check_values, fitted, not_finite, prefixes, some, ties
 
@@ -42,6 +42,11 @@ class Checkpoint:
     """The metadata of a safetensors file."""
     sha256: str
 
+    @property
+    def primary(self) -> Any:
+        """The mapping in `document` that holds the state dict."""
+        return _at(self.document, self.location)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
@@ -55,6 +60,8 @@ class Description:
     location: tuple[str, ...]
     copies: tuple[tuple[str, ...], ...]
     """Where the file holds the network again (an average, say); `write` puts the new weights there, too."""
+    lookalikes: tuple[tuple[str, ...], ...]
+    """What else holds tensors of the network's shapes (an optimizer's averages, say); `write` leaves it as it is."""
     other_entries: Mapping[str, str]
     """The other entries beside the state dict and the safetensors metadata, with their type or plain value."""
     tensors: int
@@ -117,7 +124,9 @@ def write(path: Path | str, checkpoint_like: Checkpoint, model: nn.Module, *, fo
 
     Format, nesting, keys, their order, dtypes and the other entries are those of `checkpoint_like`. Where that holds
     the same network more than once (an average of the weights, say), every copy gets the new weights, since a copy
-    left as it was would carry the backdoor on.
+    left as it was would carry the backdoor on: at any depth, the tensors of a mapping that have the network's names,
+    behind any prefix, and shapes, where they are at least half of the network. `describe` names what else could be
+    one (`lookalikes`).
 
     Raises:
         BadArgument: The path exists and `force` is not given, its folder does not exist, or its suffix says another
@@ -131,12 +140,15 @@ def write(path: Path | str, checkpoint_like: Checkpoint, model: nn.Module, *, fo
             f"{path} would hold a {checkpoint_like.format} container, as {checkpoint_like.path} does, and its suffix "
             "says otherwise: choose the input's suffix, or write a plain state dict with detrojan.checkpoint.save"
         )
-    document = checkpoint_like.document
-    for location in (checkpoint_like.location, *_copies(checkpoint_like)):
-        stored = _tensors(_at(document, location))
-        document = _replaced(document, location, _as_stored(stored, model, path))
+    document, state = checkpoint_like.document, checkpoint_like.state
+    names, primary = fitted(state, model, path), checkpoint_like.primary
+    fresh = {id(primary): _as_stored(state, names, model, path)}
+    for found in copies(document, primary, state):
+        stored = {name: found.holder[name] for name in found.names}
+        theirs = {name: names[key] for name, key in found.names.items()}
+        fresh[id(found.holder)] = _as_stored(stored, theirs, model, path)
     return weight_files.write(
-        path, document, format=checkpoint_like.format, metadata=checkpoint_like.metadata, force=force
+        path, rebuilt(document, fresh), format=checkpoint_like.format, metadata=checkpoint_like.metadata, force=force
     )
 
 
@@ -156,8 +168,9 @@ def save(path: Path | str, model: nn.Module, *, force: bool = False, metadata: M
     if kind == "torch":
         if metadata:
             raise BadArgument(f"{path}: only safetensors files hold metadata, so leave it out or end in .safetensors")
-        document = _replaced(model.state_dict(), (), _apart(_tensors(model.state_dict())))
-        return weight_files.write(path, document, format=kind, force=force)
+        document = model.state_dict()
+        apart = {id(document): _apart(_tensors(document))}
+        return weight_files.write(path, rebuilt(document, apart), format=kind, force=force)
     state = _tensors(model.state_dict())
     spare = {name for group in ties(state) for name in group[1:]}
     plain = {name: tensor for name, tensor in _apart(state).items() if name not in spare}
@@ -181,7 +194,8 @@ def describe(path: Path | str) -> Description:
         size=found.path.stat().st_size,
         sha256=found.sha256,
         location=found.location,
-        copies=_copies(found),
+        copies=tuple(each.place for each in copies(found.document, found.primary, found.state)),
+        lookalikes=lookalikes(found.document, found.primary, found.state),
         other_entries=_other_entries(found),
         tensors=len(found.state),
         parameters=sum(tensor.numel() for name, tensor in floating.items() if name not in spare),
@@ -233,21 +247,11 @@ def _state_dicts(document: Any, place: tuple[str, ...] = (), depth: int = 2) -> 
         yield place, document
 
 
-def _copies(checkpoint: Checkpoint) -> tuple[tuple[str, ...], ...]:
-    """Where else the container holds tensors of the same names, prefixes aside, and shapes."""
-    mine = _outline(checkpoint.state)
-    others = (place for place, found in _state_dicts(checkpoint.document) if _outline(_tensors(found)) == mine)
-    return tuple(place for place in others if place != checkpoint.location)
-
-
-def _outline(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    prefix = prefixes(state)[-1]
-    return {name.removeprefix(prefix): tuple(tensor.shape) for name, tensor in state.items() if tensor.ndim}
-
-
-def _as_stored(stored: Mapping[str, Tensor], model: nn.Module, path: Path) -> dict[str, Tensor]:
+def _as_stored(
+    stored: Mapping[str, Tensor], names: Mapping[str, str], model: nn.Module, path: Path
+) -> dict[str, Tensor]:
     """The model's tensors under the stored names and in the stored dtypes; those that were tied are tied again."""
-    names, values = fitted(stored, model, path), model.state_dict()
+    values = model.state_dict()
     made = {name: values[names[name]].detach().to(old.dtype) for name, old in stored.items()}
     if bad := not_finite(made):
         raise BadWeights(
@@ -267,16 +271,6 @@ def _apart(state: Mapping[str, Tensor], tied: tuple[tuple[str, ...], ...] | None
     for first, *others in ties(state) if tied is None else tied:
         made |= dict.fromkeys(others, made[first])
     return made
-
-
-def _replaced(document: Any, location: tuple[str, ...], state: Mapping[str, Tensor]) -> Any:
-    """A copy of the container with other tensors at one place; the rest is shared with the old one."""
-    fresh = copy.copy(document)
-    if location:
-        fresh[location[0]] = _replaced(document[location[0]], location[1:], state)
-    else:
-        fresh.update(state)
-    return fresh
 
 
 def _at(document: Any, location: tuple[str, ...]) -> Any:

@@ -34,6 +34,14 @@ def test_the_same_format_comes_out_and_the_report_beside_it(purify, suspect, tmp
         assert hashlib.sha256(path.read_bytes()).hexdigest() in text
 
 
+def test_what_could_be_the_suspect_again_is_named(purify, suspect, tmp_path):
+    document = torch.load(suspect, weights_only=True)
+    average = {"shadow_params": list(document["net"].values())}
+    torch.save({**document, "average": average}, tmp_path / "two.pth")
+    told = purify(*HARMLESS, "-o", tmp_path / "clean.pth", model=tmp_path / "two.pth").err
+    assert "tensors of the network's shapes are under average" in told
+
+
 def test_json_is_one_document_and_notes_go_to_stderr(purify, tmp_path):
     out = tmp_path / "clean.pth"
     outcome = purify(*HARMLESS, "-o", out, "--json")

@@ -183,6 +183,7 @@ def _write(
 ) -> dict[str, Any]:
     """Write what was asked for; of a rejected model only the report."""
     from detrojan import checkpoint
+    from detrojan.weight_copies import lookalikes
 
     written: dict[str, Any] = {"output": None, "report": None}
     hashes = {"input": found.sha256}
@@ -191,6 +192,12 @@ def _write(
             hashes["output"] = checkpoint.write(out, found, result.model, force=force)
             written["output"] = {"path": str(out), "sha256": hashes["output"]}
             screen.say(f"Wrote {out}")
+            if alike := lookalikes(found.document, found.primary, found.state):
+                places = ", ".join(".".join(place) or "the top" for place in alike)
+                screen.note(
+                    f"{out} also keeps what the input holds beside the network; tensors of the network's shapes are "
+                    f"under {places} (an optimizer's averages, or weights without names): do not go on from those."
+                )
         elif out is not None:
             screen.say(f"{out} was not written.", style="yellow")
         if report is not None:

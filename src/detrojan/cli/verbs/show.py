@@ -40,6 +40,7 @@ def run(
             "Format": found.format,
             "State dict": f"under {'.'.join(found.location)!r}" if found.location else "at the top",
             "Copies": ", ".join(".".join(place) for place in found.copies) or None,
+            "Same shapes": ", ".join(".".join(place) or "the top" for place in found.lookalikes) or None,
             "Beside it": ", ".join(f"{name} ({value})" for name, value in found.other_entries.items()) or None,
             "Parameters": f"{found.parameters:,} in {found.tensors} tensors",
             "Types": ", ".join(f"{count} {name}" for name, count in found.dtypes.items()),
