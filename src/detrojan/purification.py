@@ -133,9 +133,9 @@ def purify(
             of every batch; each of them returns the result. With `"shards"` each holds only its share of the parameters
             on its device while it works (FSDP2), for networks that fit none.
         seed: the same seed gives the same result, bit by bit, on one machine.
-        held_out: the share of the clean samples that is kept aside to judge. Where this would be fewer than 20
-            samples (10 of sentences), or leave a class without one to tune on, nothing is held back and the verdict
-            says it is weak.
+        held_out: the share of the clean samples that is kept aside to judge, by class, each of which keeps one to tune
+            on. Where this would be fewer than 20 samples (10 of sentences), nothing is held back and the verdict says
+            it is weak.
         tolerance: the largest loss of clean accuracy, as a share, that is accepted; beyond it the victim is returned.
         training: what the model learned from, suspect or not, in the same forms as `clean`; for methods that need it.
         on_step: called after every step, with its number, the total and the loss.

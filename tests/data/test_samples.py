@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detrojan.data.samples import Samples, dealt, sample, split, stratified
+from detrojan.data.samples import Samples, dealt, held_back, sample, split, stratified
 from detrojan.errors import BadArgument, BadData
 
 
@@ -115,6 +115,29 @@ def test_split_is_stratified_and_leaves_one_of_each_class(fraction, aside):
     kept, held = split(samples, fraction=fraction, seed=0)
     assert counts_of(held, 3) == aside
     assert sorted(torch.cat([kept.inputs, held.inputs]).flatten().tolist()) == list(range(14))
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "aside"),
+    [
+        ([50] * 10, 0.2, 100),  # by class
+        ([2] * 1000, 0.2, 400),  # 0.4 of a class rounds to none
+        ([4] * 50, 0.1, 20),
+        ([1] * 80 + [2] * 30, 0.2, 28),
+        ([1] * 1000, 0.2, 0),  # each is needed to tune on
+        ([1] * 900 + [2] * 19, 0.2, 0),
+        ([9] * 10, 0.2, 0),  # too few
+    ],
+)
+def test_a_share_is_held_back_and_each_class_keeps_one(counts, fraction, aside):
+    samples = made(counts)
+    work, judge = held_back(samples, fraction=fraction, fewest=20, seed=0)
+    if aside:
+        assert len(judge) == aside
+        assert sorted(torch.cat([work, judge]).tolist()) == list(range(len(samples)))
+    else:
+        assert judge is work
+    assert samples.labels[work].bincount(minlength=len(counts)).min() >= 1
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0])

@@ -183,13 +183,22 @@ def split(samples: Samples, *, fraction: float, seed: int) -> tuple[Samples, Sam
 def held_back(samples: Samples, *, fraction: float, fewest: int, seed: int) -> tuple[Tensor, Tensor]:
     """Positions to work on and to judge on: `fraction` of each class is kept aside to judge.
 
-    Where fewer than `fewest` would be kept aside, nothing is, and the same tensor of all positions comes twice.
+    Where classes are so small that this rounds to fewer than `fewest`, `fraction` of all is spread over them, and each
+    keeps one to work on. Where even that is fewer, nothing is kept aside, and the same tensor of all positions comes
+    twice.
     """
     numbered = Samples(inputs=torch.arange(len(samples)), labels=samples.groups)
-    if round(fraction * len(samples)) >= fewest:
+    wanted = round(fraction * len(samples))
+    if wanted >= fewest:
         rest, aside = split(numbered, fraction=fraction, seed=seed)
         if len(aside) >= fewest:
             return rest.inputs, aside.inputs
+        generator = Seeds(seed=seed).generator("data/held back")
+        values, counts = torch.unique(numbered.labels, return_counts=True)
+        spare = numbered.subset(_draw(numbered.labels, values, counts - 1, generator))
+        if len(spare) >= fewest:
+            taken = spare.inputs[_spread(spare, min(wanted, len(spare)), generator)]
+            return numbered.inputs[~torch.isin(numbered.inputs, taken)], taken
     return numbered.inputs, numbered.inputs
 
 
