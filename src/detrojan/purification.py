@@ -179,6 +179,12 @@ def purify(
     except Diverged as failure:
         outcome, cost, purified = Tuned(model=victim, masks={}, losses=()), meter.cost(), None
         verdict = _failed(doing, scores_before[judged], samples.subset(judged), str(failure), weak=weak, doubt=doubt)
+    except ValueError as error:  # how torch's optimisers refuse their settings
+        if isinstance(error, DetrojanError) or not str(error).startswith("Invalid "):
+            raise
+        raise BadArgument(
+            f"{DEFENSES.name_of(defense)} cannot work with one of its settings ({error}); choose another value (--set)"
+        ) from error
     return Result(
         model=purified if verdict.accepted and purified is not None else copy.deepcopy(model),
         masks=outcome.masks,
