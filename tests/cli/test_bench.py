@@ -87,6 +87,7 @@ def test_mistakes_are_one_sentence(detrojan, monkeypatch, tmp_path, arguments, s
     outcome = detrojan("bench", *arguments)
     assert outcome.code != 0
     assert sentence in outcome.err
+    assert arguments[0] != "merge" or not list(tmp_path.iterdir())
 
 
 def test_a_reason_that_many_jobs_share_is_told_once(detrojan, grid, tmp_path, monkeypatch):
