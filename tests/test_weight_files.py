@@ -198,6 +198,7 @@ def _sharded(folder, files):
 def test_shards_are_read_as_one(tmp_path):
     index, state = _sharded(tmp_path, ["model-1.safetensors", "model-2.safetensors"])
     read = checkpoint.read(index)
+    assert read.size == sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
     loaded = checkpoint.load_into(Net(), read)
     _same(loaded.state_dict(), state)
     with pytest.raises(BadArgument, match="suffix"):

@@ -40,6 +40,8 @@ class Checkpoint:
     """The whole container, with the other entries (epoch, optimizer) that go back into the written file."""
     metadata: Mapping[str, str] | None
     """The metadata of a safetensors file."""
+    size: int
+    """Bytes on disk, of shards together."""
     sha256: str
 
     @property
@@ -55,7 +57,7 @@ class Description:
     path: Path
     format: Format
     size: int
-    """Bytes on disk."""
+    """Bytes on disk, of shards together."""
     sha256: str
     location: tuple[str, ...]
     copies: tuple[tuple[str, ...], ...]
@@ -96,6 +98,7 @@ def read(path: Path | str) -> Checkpoint:
         location=location,
         document=file.document,
         metadata=file.metadata,
+        size=file.size,
         sha256=file.sha256,
     )
 
@@ -191,7 +194,7 @@ def describe(path: Path | str) -> Description:
     return Description(
         path=found.path,
         format=found.format,
-        size=found.path.stat().st_size,
+        size=found.size,
         sha256=found.sha256,
         location=found.location,
         copies=tuple(each.place for each in copies(found.document, found.primary, found.state)),

@@ -59,11 +59,12 @@ _GLOBAL = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightFile:
-    """A file as it was read: the container it holds, its format, the metadata of a safetensors file, its hash."""
+    """A file as it was read: its container, format, metadata (of a safetensors file), bytes on disk and hash."""
 
     document: Any
     format: Format
     metadata: Mapping[str, str] | None
+    size: int
     sha256: str
 
 
@@ -98,17 +99,17 @@ def read(path: Path) -> WeightFile:
     """
     kind = recognise(path)
     try:
-        digest = sha256_of(path)
+        digest, count = sha256_of(path), path.stat().st_size
         if kind == "safetensors":
             document, metadata = _read_safetensors(path)
-            return WeightFile(document=document, format=kind, metadata=metadata, sha256=digest)
+            return WeightFile(document=document, format=kind, metadata=metadata, size=count, sha256=digest)
         with path.open("rb") as opened, safe_globals([*_NUMBERS]):  # not by its path, since torch goes by some suffixes
             document = torch.load(opened, map_location="cpu", weights_only=True)
     except BadFile:
         raise
     except Exception as error:  # the readers answer damage with many types, from KeyError to OverflowError
         raise _refusal(path, error) from error
-    return WeightFile(document=document, format=kind, metadata=None, sha256=digest)
+    return WeightFile(document=document, format=kind, metadata=None, size=count, sha256=digest)
 
 
 def write(
@@ -250,6 +251,7 @@ def read_shards(index: Path) -> WeightFile:
         document={name: tensor for shard in shards for name, tensor in shard.document.items()},
         format="safetensors",
         metadata=shards[0].metadata if shards else None,
+        size=sum(shard.size for shard in shards),
         sha256=hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest(),
     )
 

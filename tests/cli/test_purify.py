@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import json
 
 import pytest
 import torch
@@ -80,6 +81,7 @@ def test_a_rejection_in_json(purify):
         (("--clean-count", "400"), "count must be between 1 and 24"),
         (("--first", "400"), "--first must lie between 1 and 24"),
         (("--tolerance", "2"), "tolerance"),
+        (("--set", "learning_rate=-1"), "nft cannot work with one of its settings (Invalid learning rate: -1.0)"),
         (("--device", "abacus"), "device 'abacus' is not there"),
         (("--arch-arg", "widht=4"), "did you mean width?"),
         (("-o", "{tmp}/clean.safetensors"), "choose a name that ends in .pth"),
@@ -94,6 +96,24 @@ def test_wrong_arguments_are_refused_before_anything_is_done(purify, tmp_path, a
     assert sentence in outcome.err
     assert "NFT" not in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "out"),
+    [("model.safetensors.index.json", "x.pth"), ("a.pth", "x.pth"), ("odd.safetensors", "x.safetensors")],
+)
+def test_the_suffix_that_is_told_is_one_that_is_taken(purify, other, suspect, tmp_path, model, out):
+    files = {"model.safetensors": other, "a.pth": other, "odd.safetensors": suspect}
+    for name, source in files.items():
+        (tmp_path / name).write_bytes(source.read_bytes())
+    weight_map = dict.fromkeys(checkpoint.read(other).state, "model.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    told = purify("-o", tmp_path / out, model=tmp_path / model)
+    assert told.code == 2
+    suffix = told.err.strip().rpartition(" ends in ")[2]
+    outcome = purify(*HARMLESS, "-o", tmp_path / f"clean{suffix}", model=tmp_path / model)
+    assert outcome.code == 0
+    assert " kB)" in outcome.out
 
 
 def test_the_input_is_overwritten_only_by_force(purify, suspect, tmp_path):

@@ -92,7 +92,7 @@ def run(
     kind = reading.task(task, samples, no_flip=no_flip)
     samples = reading.clean_part(samples, first=first, count=clean_count, per_class=per_class, seed=running.seed)
     learned = None if training is None else reading.samples(training, images, split="train")
-    _introduce(screen, model, network, suspect, samples, method, settings)
+    _introduce(screen, found, network, suspect, samples, method, settings)
     with screen.progress() as on_step:
         result = purify(
             suspect,
@@ -119,16 +119,19 @@ def run(
 
 def _check_suffix(out: Path | None, found: "Checkpoint") -> None:
     """The output has the input's format, whatever its name says, so the name should say the same."""
-    if out is not None and (out.suffix == ".safetensors") != (found.format == "safetensors"):
+    safe = found.format == "safetensors"
+    if out is not None and (out.suffix == ".safetensors") != safe:
+        own = found.path.suffix
+        wanted = ".safetensors" if safe else ".pth" if own == ".safetensors" else own
         raise BadArgument(
             f"{out}: the output has the format of the input, which is {found.format}; "
-            f"choose a name that ends in {found.path.suffix}"
+            f"choose a name that ends in {wanted}"
         )
 
 
 def _introduce(
     screen: Screen,
-    path: Path,
+    found: "Checkpoint",
     network: Network,
     suspect: "nn.Module",
     samples: "Samples",
@@ -138,7 +141,7 @@ def _introduce(
     parameters = sum(parameter.numel() for parameter in suspect.parameters())
     screen.facts(
         {
-            "Model": f"{path} ({size(path.stat().st_size)})",
+            "Model": f"{found.path} ({size(found.size)})",
             "Network": f"{' '.join((network.arch, *network.arch_arg))}, {parameters:,} parameters",
             "Clean": f"{len(samples)} samples of {_classes(samples)}, from {samples.name}",
             "Method": " ".join((method, *settings)),
