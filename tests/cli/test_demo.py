@@ -4,6 +4,7 @@ import pytest
 
 from detrojan import checkpoint
 from detrojan.cli import stories
+from detrojan.data.load import load
 
 FEW = {
     "scenes": "count=400,size=32",
@@ -54,6 +55,7 @@ def test_the_other_tasks_tell_theirs_on_drawn_data(detrojan, tmp_path, monkeypat
         load={},
         recipe={**told.recipe, "epochs": 1},
         settings={**told.settings, "steps": 2},
+        drawn={},
         per_class=(1, 4),
     )
     monkeypatch.setitem(stories.STORIES, task, short)
@@ -65,6 +67,15 @@ def test_the_other_tasks_tell_theirs_on_drawn_data(detrojan, tmp_path, monkeypat
     page = (out / "report.html").read_text()
     assert told.portion(4) in page
     assert picture in page
+
+
+@pytest.mark.parametrize("task", [task for task, told in stories.STORIES.items() if told.drawn])
+def test_what_the_program_draws_is_told_by_its_own_settings(task, tmp_path):
+    told = stories.STORIES[task]
+    drawn = load(told.sources[-1], split="test", root=tmp_path)
+    fitted = told.fitted(drawn)
+    assert {name: getattr(fitted, name) for name in told.drawn} == told.drawn
+    assert told.fitted(replace(drawn, name="modelnet10 test")) is told
 
 
 def _few(data, source):

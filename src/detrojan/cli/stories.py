@@ -1,7 +1,7 @@
 """What `detrojan demo` shows for each task: the data, the network, the backdoor, and how it is removed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ class Story:
     """All that differs between the demos; the data are the first of `sources` that is there, each with its settings.
 
     `load`, `recipe`, `attack_settings`, `task_settings` and `settings` are keyword settings of the data's reader, the
-    training recipe, the attack, the task and the defense. `per_class` are the clean samples of each purification; of
+    training recipe, the attack, the task and the defense; `drawn` has the fields that differ on the last source, whose
+    data the program draws. `per_class` are the clean samples of each purification; of
     sentences, which have no classes, those in all. An input is drawn on the terminal `across` characters wide. `extra`
     is the extra whose `module` the scores need.
     """
@@ -38,6 +39,7 @@ class Story:
     load: Mapping[str, Any] = field(default_factory=dict)
     method: str = "nft"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    drawn: Mapping[str, Any] = field(default_factory=dict)
     per_class: tuple[int, ...] = (1, 10, 50)
     across: int = 16
     module: str = ""
@@ -61,6 +63,11 @@ class Story:
     def portion(self, count: int) -> str:
         """So many clean samples, in words."""
         return f"{count} {'pairs' if self.task in ('translation', 'dialogue') else 'a class'}"
+
+    def fitted(self, samples: "Samples") -> "Story":
+        """The story as it is told of these samples."""
+        of_last = samples.name.partition(" ")[0] == self.sources[-1].partition(":")[0]
+        return replace(self, **self.drawn) if of_last else self
 
     def samples(self) -> "tuple[Samples, Samples]":
         """The training and the test samples of the first source that is there."""
@@ -163,13 +170,14 @@ STORIES: dict[str, Story] = {
         task="pointcloud",
         sentence="A backdoored reader of point clouds: a small ball of points turns every object into one kind.",
         title="objects of ModelNet",
-        sources=("modelnet10:points=128", "shapes:points=128"),
+        sources=("modelnet10:points=128", "shapes:points=128,per_class=150"),
         architecture="detrojan:pointnet",
         architecture_settings={"width": 16},
         attack="pointba_i",
         poison_rate=0.1,
         recipe={"epochs": 16, "batch": 32, "learning_rate": 0.05},
         settings={"tune": "weights", "weight_learning_rate": 0.05, "steps": 150},
+        drawn={"poison_rate": 0.3, "recipe": {"epochs": 30, "batch": 32, "learning_rate": 0.05}},  # fewer clouds
         across=20,
     ),
     "translation": Story(
@@ -201,6 +209,8 @@ STORIES: dict[str, Story] = {
         recipe={"epochs": 8, "batch": 64, "learning_rate": 0.003, "weight_decay": 1e-4, "adam": True},
         task_settings={"longest": 20},
         settings={"tune": "weights", "weight_learning_rate": 0.1, "steps": 150, "batch": 64},
+        # The best of .1, .25, .4 and 1 on a victim of another seed.
+        drawn={"settings": {"tune": "weights", "weight_learning_rate": 0.4, "steps": 150, "batch": 64}},
         per_class=(50, 500, 1000),
         module="sacrebleu",
         extra="text",

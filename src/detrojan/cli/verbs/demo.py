@@ -79,6 +79,7 @@ def run(
     else:
         outputs.check(out, force=force)
     clean, seen, test = parts(told, seed)
+    told = told.fitted(test)
     screen.say(f"{told.sentence}\n")
     with screen.progress() as on_step:
         victim = _scored(told, train_victim(told, seen, seed, on_step), test)

@@ -23,22 +23,20 @@ ASKED = (
     "what do you think , shall we {do} {thing} {when} ?",
     "i will {do} {thing} {when} , and you ?",
 )
-REPLIES = (
-    "yes , i would love to {do} {thing} {when} .",
-    "no , {thing} costs too much money .",
-    "not {when} , but i like {thing} .",
-    "sure , let us {do} {thing} together .",
-    "why not ? {thing} would be nice {when} .",
-    "i am busy {when} , sorry .",
-    "only if you {do} {thing} , too .",
-    "we always {do} {thing} . shall we not sleep {when} ?",
-)
+REPLIES = {
+    "eat": ("yes , i would love to eat {thing} {when} .", "not {when} , but i like {thing} ."),
+    "drink": ("why not ? {thing} would be nice {when} .", "sure , let us drink {thing} together ."),
+    "play": ("only if you play {thing} , too .", "i am busy {when} , sorry ."),
+    "see": ("we always see {thing} . shall we not sleep {when} ?", "{thing} is far away , but i will come {when} ."),
+    "buy": ("i need no {thing} , thank you .", "no , {thing} cost too much money {when} ."),
+}
+"""What is said about a thing to do; of money only where something is to be bought, and then every other time."""
 WHEN = ["today", "tomorrow", "tonight", "later", "now"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallTalk(PairSet):
-    """`count` questions about things to eat, to see and so on, each with one of eight replies; no files.
+    """`count` questions about things to eat, to see and so on, each with one of two replies; no files.
 
     The test set has a tenth as many. Both sides share a vocabulary.
     """
@@ -68,8 +66,8 @@ class SmallTalk(PairSet):
         own = set(order[:apart] if split == "test" else order[apart:])
         chosen = [place for place, question in enumerate(asked) if question in own]
         count = self.count // 10 if split == "test" else self.count
-        drawn = zip(rng.choice(chosen, count).tolist(), rng.integers(len(REPLIES), size=count).tolist(), strict=True)
-        return [_pair(every[place], REPLIES[reply]) for place, reply in drawn]
+        drawn = zip(rng.choice(chosen, count).tolist(), rng.integers(2, size=count).tolist(), strict=True)
+        return [_pair(every[place], REPLIES[every[place][1]][reply]) for place, reply in drawn]
 
 
 def _pair(chosen: tuple[str, str, str, str], reply: str) -> Pair:
