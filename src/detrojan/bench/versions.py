@@ -19,6 +19,7 @@ UNCHANGED: Mapping[str, str] = {
     "166bceb3fa95": "f891589cab60",  # shrink_distil: MixUp and answers are the task's; the information is a file
     "e56cdd22bcb2": "98fce8991ba7",  # ft_sam: the smoothed loss is the task's
     "104b04daf0a9": "da75cea97725",  # badnets: says that clips take it, too
+    "71f71fa36597": "943c51080a5d",  # bti_dbf: refuses what is no image
     "8424733bde90": "c73107f31037",  # clp: leaves out norms without weights
     "65e4c4d102c0": "7d6758ab2b1d",  # fip, and next I-BAU: weights that play no part have gradients of zero
     "04918d4aa124": "8242fe786c87",
