@@ -43,7 +43,7 @@ def test_two_processes_come_to_the_network_of_one(by_one, by_two, name, shards):
         return
     keys = [key for key in by_one if key.startswith(f"{title} ")]
     assert len(keys) == 21  # all tensors of the network
-    if name == "sau":  # Adam, and signs of gradients: rounding turns the few that are near 0
+    if name in ("sau", "awm"):  # Adam, and signs of gradients: rounding turns the few that are near 0
         near = [torch.isclose(by_two[key].float(), by_one[key].float(), rtol=2e-3, atol=2e-4) for key in keys]
         assert float(torch.cat([each.flatten() for each in near]).float().mean()) > 0.97
         return

@@ -11,7 +11,7 @@ from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.models.small_cnn import small_cnn
 from detrojan.tuning import Meter
-from detrojan.weight_tuning import falling, fine_tune, reestimate, shared_out, tunable, unlearn
+from detrojan.weight_tuning import ROUNDING, falling, fine_tune, reestimate, shared_out, tunable, unlearn
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory of a process in a file")
@@ -86,7 +86,7 @@ def test_unlearning_ends_when_the_task_is_forgotten():
     losses = unlearn(network, samples, context, steps=80, batch=30, learning_rate=0.05, until=0.4)
     left = float((context.predict(network, samples).argmax(1) == samples.labels).float().mean())
     assert learned > 0.9
-    assert left <= 0.4
+    assert left <= 0.4 + ROUNDING
     assert len(losses) < 80
     assert len(losses) % 4 == 0
 

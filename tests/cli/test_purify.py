@@ -113,7 +113,7 @@ def test_the_suffix_that_is_told_is_one_that_is_taken(purify, other, suspect, tm
     suffix = told.err.strip().rpartition(" ends in ")[2]
     outcome = purify(*HARMLESS, "-o", tmp_path / f"clean{suffix}", model=tmp_path / model)
     assert outcome.code == 0
-    assert " kB)" in outcome.out
+    assert " kB)" in " ".join(outcome.out.split())  # long paths are wrapped
 
 
 def test_the_input_is_overwritten_only_by_force(purify, suspect, tmp_path):
