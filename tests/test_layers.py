@@ -45,6 +45,7 @@ ROOMS = [
     "inversion",
     "tracing",
     "defenses",
+    "verdict",
     "purification",
     "evaluation",
     "bench",
@@ -55,6 +56,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 BLIND = (
     *(
         "defenses",
+        "verdict",
         "purification",
         "tuning",
         "weight_tuning",

@@ -19,41 +19,16 @@ from detrojan.data.samples import Samples, held_back
 from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, BadWeights, DetrojanError, Unsupported, out_of_memory
 from detrojan.execution import Distributed, Execution, Precision
-from detrojan.intervals import Estimate, average, average_loss
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS, Task, task_for
 from detrojan.training import OnStep
 from detrojan.tuning import Context, Cost, Diverged, Meter, Tuned
+from detrojan.verdict import FEWEST_HELD_OUT, Verdict, doubt_of, failed, judge
 from detrojan.wrappers import unwrap
 
 HELD_OUT = 0.2
-FEWEST_HELD_OUT = 20
 FEWEST_SENTENCES = 10
 """Fewer samples tell as much where each is right or wrong many times, word by word."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """The judgement from clean samples alone: it speaks of what was lost, and cannot prove that no backdoor is left.
-
-    `before` and `after` are the clean accuracies (or what else `measure` says) on the judged samples, `lost` the
-    difference on the same samples, `agreement` the share of them on which both networks give the same label. `weak`
-    says that no samples could be held back, so that the judgement was made on those that were tuned on. `doubt` says
-    why labels or preprocessing seem not to be those of the victim's training; it ends the reason, and is empty where
-    nothing speaks for it. Per-class accuracies are shares by label.
-    """
-
-    accepted: bool
-    reason: str
-    weak: bool
-    before: Estimate
-    after: Estimate
-    lost: Estimate
-    agreement: Estimate
-    per_class_before: Mapping[int, Estimate]
-    per_class_after: Mapping[int, Estimate]
-    measure: str = "clean accuracy"
-    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,19 +141,19 @@ def purify(
     if not context.execution.sharded:  # shards cannot be copied, as methods do
         context.execution.place(victim)
     scores_before = _first_look(context.execution.placed(victim), samples, context)
-    weak, doubt = tuned is judged, _doubt(doing, scores_before, samples)
+    weak, doubt = tuned is judged, doubt_of(doing, scores_before, samples)
     meter = context.meter.start()
     try:
         outcome = defense(victim, samples.subset(tuned), context)
         cost = meter.cost()
         purified = _like(model, outcome)
         scores_after = context.predict(context.execution.placed(outcome.model), samples.subset(judged))
-        verdict = _judge(
+        verdict = judge(
             doing, scores_before[judged], scores_after, samples.subset(judged), tolerance, weak=weak, doubt=doubt
         )
     except Diverged as failure:
         outcome, cost, purified = Tuned(model=victim, masks={}, losses=()), meter.cost(), None
-        verdict = _failed(doing, scores_before[judged], samples.subset(judged), str(failure), weak=weak, doubt=doubt)
+        verdict = failed(doing, scores_before[judged], samples.subset(judged), str(failure), weak=weak, doubt=doubt)
     except ValueError as error:  # how torch's optimisers refuse their settings
         if isinstance(error, DetrojanError) or not str(error).startswith("Invalid "):
             raise
@@ -249,34 +224,6 @@ def _first_look(victim: nn.Module, samples: Samples, context: Context) -> Tensor
     return scores
 
 
-def _doubt(task: Task, scores: Tensor, samples: Samples) -> str:
-    """What speaks against the labels or the preprocessing: the victim's answers do not go with the clean samples.
-
-    By chance as many answers are right as if they were dealt out to the samples anew. Many samples must clear that
-    with their whole interval, few with their average.
-    """
-    if samples.label_kind != "class" or scores.ndim != 2:
-        return ""
-    labels, answered, count, known = samples.labels, scores.argmax(1), scores.shape[1], len(samples.class_names)
-    found = _share(task.outcomes(scores, labels))
-    chance = float(labels.bincount(minlength=count).double() @ answered.bincount(minlength=count).double())
-    chance /= len(samples) ** 2
-    blind = (found.low if found.count >= FEWEST_HELD_OUT else found.value) <= chance + 1e-9
-    doubts = []
-    if blind:
-        doubts.append(
-            f"the model was right on {found} of the clean samples before, where chance gives {100 * chance:.1f} %; "
-            "check that labels are numbered and inputs preprocessed (--preprocess) as in its training"
-        )
-    usual = (int(answered[labels == label].mode().values) for label in labels.unique())
-    if 0 < known < count and (blind or any(label >= known for label in usual)):
-        doubts.append(
-            f"the samples have {known} classes and the model {count} scores, and a folder that lacks a class numbers "
-            "all behind it anew; give samples of every class"
-        )
-    return "; ".join(doubts)
-
-
 def _like(model: nn.Module, outcome: Tuned) -> nn.Module:
     """The purified weights in a copy of the victim, so that class, device, dtypes, layout and modes are its own."""
     twin, purified = copy.deepcopy(model), outcome.model
@@ -285,69 +232,3 @@ def _like(model: nn.Module, outcome: Tuned) -> nn.Module:
     if outcome.guard is not None:
         outcome.guard(network)
     return twin
-
-
-def _judge(
-    task: Task, before: Tensor, after: Tensor, samples: Samples, tolerance: float, *, weak: bool, doubt: str
-) -> Verdict:
-    finite = bool(torch.isfinite(after).all())
-    right_before, right_after = (task.outcomes(answers, samples.labels) for answers in (before, after))
-    lost = average_loss(right_before.double().numpy(), right_after.double().numpy())
-    accepted = finite and lost.value <= tolerance
-    agree = average(task.same(before, after).double().numpy())
-    return Verdict(
-        accepted=accepted,
-        reason=_sentence(task.judged, lost, tolerance, finite=finite, weak=weak)
-        + _weakened(weak=weak and accepted, doubt=doubt),
-        weak=weak,
-        before=_share(right_before),
-        after=_share(right_after),
-        lost=lost,
-        agreement=agree,
-        per_class_before=by_class(right_before, samples),
-        per_class_after=by_class(right_after, samples),
-        measure=task.judged,
-        doubt=doubt,
-    )
-
-
-def _failed(task: Task, before: Tensor, samples: Samples, reason: str, *, weak: bool, doubt: str) -> Verdict:
-    same = _judge(task, before, before, samples, 1.0, weak=weak, doubt=doubt)
-    told = f"{reason}. The victim is returned unchanged.{_weakened(weak=False, doubt=doubt)}"
-    return replace(same, accepted=False, reason=told)
-
-
-def _sentence(measure: str, lost: Estimate, tolerance: float, *, finite: bool, weak: bool) -> str:
-    if not finite:
-        return "The purified model gives NaN or infinite scores; the victim is returned unchanged."
-    judged = f"the {lost.count} samples that were tuned on, since too few were given to hold any back"
-    change = f"lost {lost}" if lost.value >= 0 else f"gained {_negated(lost)}"
-    figures = f"{measure} {change}, judged on {judged if weak else f'{lost.count} held-out samples'}"
-    if lost.value > tolerance:
-        return (
-            f"Too much was lost: {figures}; {100 * tolerance:.0f} points are tolerated. "
-            "The victim is returned unchanged. Give more clean samples or try another method."
-        )
-    return f"{figures[0].upper()}{figures[1:]}."
-
-
-def _weakened(*, weak: bool, doubt: str) -> str:
-    return f" This judgement is weak: {doubt}." if doubt else " This judgement is weak." if weak else ""
-
-
-def _negated(lost: Estimate) -> Estimate:
-    return Estimate(value=-lost.value, low=-lost.high, high=-lost.low, count=lost.count)
-
-
-def _share(right: Tensor) -> Estimate:
-    return average(right.double().numpy())
-
-
-def by_class(right: Tensor, samples: Samples) -> dict[int, Estimate]:
-    """How right the answers are on the samples of each class, tag or class of boxes that occurs."""
-    if samples.label_kind == "sentences":
-        return {}
-    if samples.label_kind != "class":
-        having = enumerate(samples.present.bool().unbind(1))
-        return {label: _share(right[which]) for label, which in having if which.any()}
-    return {int(label): _share(right[samples.labels == label]) for label in samples.labels.unique()}

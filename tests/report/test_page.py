@@ -14,11 +14,12 @@ from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, BadData
 from detrojan.evaluation.protocol import Scores
 from detrojan.intervals import paired_loss, proportion
-from detrojan.purification import Result, Verdict
+from detrojan.purification import Result
 from detrojan.report import formats
 from detrojan.report.inputs import Exchange
 from detrojan.report.page import Run, render, write
 from detrojan.tuning import Cost
+from detrojan.verdict import Verdict
 
 NAMES = ("airplane", "automobile", "bird")
 

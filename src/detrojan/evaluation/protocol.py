@@ -19,11 +19,11 @@ from detrojan.data.preprocessing import Preprocessing
 from detrojan.errors import BadData
 from detrojan.execution import Execution, Precision
 from detrojan.intervals import LEVEL, Estimate, average
-from detrojan.purification import by_class
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS, task_for
 from detrojan.training import OnStep, Step
 from detrojan.tuning import Context, Meter
+from detrojan.verdict import by_class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
