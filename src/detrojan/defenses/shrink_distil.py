@@ -9,8 +9,7 @@ Serves: networks with norms; others with `placement=channel`.
 Source: this project.
 """
 
-from dataclasses import dataclass, field
-from math import cos, exp, pi
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from detrojan.augmentation import brightness, pixels_of
 from detrojan.data.samples import Samples
 from detrojan.defenses._information import information_lost
+from detrojan.defenses._steering import Steering, held_then_falling
 from detrojan.errors import BadArgument
 from detrojan.masks import Masks, Placement
 from detrojan.tuning import Context, Tuned, tune
@@ -75,7 +75,7 @@ class ShrinkDistil:
         masks = Masks(model, self.placement, statistics="frozen", dropout=False)
         context.execution.place(masks).train()
         target = self.lost * len(clean) / (len(clean) + self.optimism)
-        steering = _Steering(target=target, gain=self.gain, pressure=self.pressure)
+        steering = Steering(target=target, gain=self.gain, pressure=self.pressure)
 
         def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
             del labels
@@ -95,45 +95,16 @@ class ShrinkDistil:
             steps=self.steps,
             batch=self.batch,
             stage="shrink and distil",
-            learning_rate=self._rate,
+            learning_rate=lambda step: self.learning_rate * held_then_falling(step, self.steps),
             project=masks.clamp_,
         )
-        notes = {
-            "information lost": round(steering.average, 4),
-            "pressure": round(steering.pressure, 3),
-            "mean mask": round(_mean(masks), 4),
-        }
-        return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses), notes=notes)
-
-    def _rate(self, step: int) -> float:
-        half = self.steps / 2
-        return self.learning_rate * (1 if step < half else (1 + cos(pi * (step - half) / half)) / 2)
+        return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses), notes=steering.notes(masks))
 
     def _views(self, inputs: Tensor, context: Context, generator: torch.Generator) -> Any:
         """Clean inputs in disguise: crop, flip, brightness, MixUp; prepared for the network."""
         pixels = pixels_of(context.task.augment(inputs, generator))
         varied = brightness(pixels, generator) if pixels.is_floating_point() else pixels
         return context.task.mixup(context.preprocessing(varied), generator).inputs
-
-
-@dataclass(slots=True)
-class _Steering:
-    """Raises the pressure while less than the target is lost, and lowers it while more is."""
-
-    target: float
-    gain: float
-    pressure: float
-    average: float = field(default=0.0)
-
-    def follow(self, lost: float) -> float:
-        self.average = 0.9 * self.average + 0.1 * lost
-        error = (self.target - self.average) / self.target
-        self.pressure *= exp(self.gain * max(-1.0, min(1.0, error)))
-        return self.pressure
-
-
-def _mean(masks: Masks) -> float:
-    return float(torch.cat([factor.detach() for factor in masks.factors]).mean())
 
 
 METHOD = ShrinkDistil
