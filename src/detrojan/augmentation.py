@@ -149,6 +149,21 @@ def randaugment(images: Tensor, generator: torch.Generator, *, operations: int =
     return _by_image(images, v2.RandAugment(operations, magnitude), generator)
 
 
+def strong_view(images: Tensor, generator: torch.Generator, *, smallest: float = 0.5) -> Tensor:
+    """A part of each image, `smallest` of its area or more, at full size, under RandAugment, a box of noise in it.
+
+    Source: Sohn et al., "FixMatch" (2020), with noise (Zhong et al., "Random Erasing Data Augmentation", 2020) for grey.
+    """
+    changes = [
+        v2.RandomResizedCrop(images.shape[-2:], scale=(smallest, 1.0), antialias=True),
+        v2.RandAugment(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.RandomErasing(1.0, value="random"),
+        v2.Lambda(bytes_of),
+    ]
+    return _by_image(images, v2.Compose(changes), generator)
+
+
 def augmix(images: Tensor, generator: torch.Generator, *, severity: int = 3, width: int = 3) -> Tensor:
     """AugMix of torchvision (without its consistency loss), drawn for each image. Source: Hendrycks et al. (2020)."""
     return _by_image(images, v2.AugMix(severity, width), generator)
