@@ -2,8 +2,9 @@
 
 A copy of the victim, all of its weights trainable and a factor on each neuron, learns to give the victim's own answers:
 those on mixed inputs when it sees the same, and those on weakly changed images when it sees them strongly changed
-(RandAugment). The second undoes what rests on faint patterns, colours and edges; what only a trigger needs is pulled
-down as in `shrink_distil`. Labels are not used. Batch-norm statistics are frozen.
+(another part of the image, RandAugment, a box of noise). The second undoes what rests on faint patterns, colours and
+exact places; what only a trigger needs is pulled down as in `shrink_distil`. Labels are not used. Batch-norm
+statistics are frozen.
 
 Needs: clean samples; their labels are not read.
 Serves: networks with norms; others with `placement=channel`. Images are strongly changed; other samples are mixed only.
