@@ -152,8 +152,8 @@ def randaugment(images: Tensor, generator: torch.Generator, *, operations: int =
 def strong_view(images: Tensor, generator: torch.Generator, *, smallest: float = 0.5) -> Tensor:
     """A part of each image, `smallest` of its area or more, at full size, under RandAugment, a box of noise in it.
 
-    Source: after the strong views of Sohn et al., "FixMatch" (2020), with the noise of Zhong et al., "Random Erasing Data
-    Augmentation" (2020).
+    Source: after the strong views of Sohn et al., "FixMatch" (2020); the noise is that of Zhong et al., "Random Erasing
+    Data Augmentation" (2020).
     """
     changes = [
         v2.RandomResizedCrop(images.shape[-2:], scale=(smallest, 1.0), antialias=True),
