@@ -144,23 +144,29 @@ developed with the grid and the trojan watermark in view; its settings of today 
 def table() -> None:
     rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("row-*.json"))]
     (HERE / "strangers.json").write_text(json.dumps(rows, indent=1) + "\n")
+    found = {(row["method"], row["file"]): row for row in rows}
+    files = sorted({row["file"] for row in rows})
+    before = {row["file"]: row["before"] for row in rows}
     lines = [_HEADER]
-    lines += [
-        "| file | method | ACC before | ASR before | ACC | ASR | RA | seconds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines += [f"| method | {' | '.join(file.partition('.')[0] for file in files)} |", f"|---{'|---' * len(files)}|"]
+    lines += [f"| before | {' | '.join(_cell(before[file]) for file in files)} |"]
+    for method in sorted({row["method"] for row in rows}):
+        cells = [_cell(found[method, file]["after"]) if (method, file) in found else "-" for file in files]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    made: dict[str, list[str]] = {}
     for row in rows:
-        b, a = row["before"], row["after"]
-        lines.append(
-            f"| {row['file']} | {row['method']} | {b['acc']:.1f} | {b['asr']:.1f} | {a['acc']:.1f} | {a['asr']:.1f} "
-            f"| {a['ra']:.1f} | {row['seconds']:.0f} |"
-        )
-    if rows:
-        lines.append(
-            f"\nOne of the commands: `{rows[0]['command']}`; commit {rows[0]['commit']}, {rows[0]['date']}, "
-            f"{rows[0]['machine']}."
-        )
+        made.setdefault(f"commit {row['commit']}, {row['date']}, {row['machine']}", []).append(row["method"])
+    lines += [
+        "\nOne of the commands: `"
+        + rows[0]["command"]
+        + "`. Where the rows come from (seconds stand in the JSON file):"
+    ]
+    lines += ["", *(f"- {origin}: {', '.join(sorted(set(methods)))}" for origin, methods in made.items())]
     (HERE / "strangers.md").write_text("\n".join(lines) + "\n")
+
+
+def _cell(scores: dict[str, float]) -> str:
+    return f"{scores['acc']:.1f} / {scores['asr']:.1f} / {scores['ra']:.1f}"
 
 
 if __name__ == "__main__":
