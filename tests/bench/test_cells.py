@@ -93,7 +93,9 @@ def test_every_python_writes_a_syntax_tree_alike():
         assert versions._written(tree) == ast.dump(tree)
 
 
-@pytest.mark.parametrize("name", ["table1-cifar10", "rivals-cifar10", "five-cifar10", "calibration", "strength-cifar10"])
+@pytest.mark.parametrize(
+    "name", ["table1-cifar10", "rivals-cifar10", "five-cifar10", "calibration", "strength-cifar10"]
+)
 def test_the_published_rows_belong_to_the_code_as_it_stands(name):
     """Else run the bench anew, or declare in `versions.UNCHANGED` that a rewrite changed no figure."""
     published = {json.loads(line)["key"] for line in (BENCHMARKS / f"{name}.jsonl").read_text().splitlines()}

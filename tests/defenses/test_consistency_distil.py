@@ -7,6 +7,7 @@ from torch import nn
 from detrojan.augmentation import pixels_of
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
+from detrojan.defenses import consistency_distil
 from detrojan.defenses.consistency_distil import ConsistencyDistil, _mixed, _mixed_and_strong
 from detrojan.errors import BadArgument
 from detrojan.execution import Execution
@@ -76,6 +77,13 @@ def test_a_strong_view_lies_behind_the_channels_of_each_image(victim, clean):
     assert torch.equal(paired.labels, clean.labels.repeat(3))
 
 
+def test_large_sets_get_fewer_strong_views(victim, clean, monkeypatch):
+    monkeypatch.setattr(consistency_distil, "ROOM", 5 * clean.inputs.nbytes)
+    paired = ConsistencyDistil(views=6)._paired(clean, context(victim))
+    assert paired is not None
+    assert len(paired) == len(paired.labels) == 2 * len(clean)
+
+
 def test_weak_and_strong_views_of_an_image_are_cropped_alike(victim, clean):
     """With itself as the strong view, what the copy is shown differs from what the victim sees by brightness alone."""
     twins = torch.cat([clean.inputs, clean.inputs], 1)
@@ -106,7 +114,8 @@ def test_images_that_are_no_pixels_are_mixed_alone(victim, clean):
 
 
 @pytest.mark.parametrize(
-    "setting", [{"lost": 0.0}, {"lost": 1.0}, {"batch": 1}, {"views": 0}, {"consistency": -1.0}, {"pressure": 0.0}]
+    "setting",
+    [{"lost": 0.0}, {"lost": 1.0}, {"batch": 1}, {"views": 0}, {"consistency": -1.0}, {"pressure": 0.0}, {"clip": 0.0}],
 )
 def test_settings_out_of_range_are_refused(setting):
     with pytest.raises(BadArgument, match=next(iter(setting))):

@@ -28,6 +28,10 @@ from detrojan.weight_tuning import weights_of
 
 View = tuple[Any, Any]
 """What the victim sees, and what its copy is shown: prepared inputs, of equal number."""
+ROOM = 2**30
+"""Bytes that the images with their strong views may take, beyond one view of each."""
+LEAST = {"optimism": 0, "consistency": 0, "weight_learning_rate": 0, "warmup": 0, "views": 1, "batch": 2}
+"""The smallest value of each setting that has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,7 @@ class ConsistencyDistil:
             is steered towards it. With N clean samples the target is `lost` x N / (N + `optimism`).
         optimism: see `lost`.
         consistency: the weight of the answers on strong views, which are half of each batch; 0 leaves them out.
-        views: strong views of each image, made beforehand.
+        views: strong views of each image, made beforehand; fewer where they would take more than a gibibyte.
         steps: gradient steps; the learning rates are held for the first half and fall by a cosine in the second.
         batch: examples a step, drawn with replacement.
         learning_rate: of the factors; SGD with `momentum`.
@@ -69,17 +73,12 @@ class ConsistencyDistil:
     def __post_init__(self) -> None:
         if not 0 < self.lost < 1:
             raise BadArgument(f"lost is a share above 0 and below 1, got {self.lost}")
-        for name, least in (
-            ("optimism", 0),
-            ("consistency", 0),
-            ("weight_learning_rate", 0),
-            ("views", 1),
-            ("batch", 2),
-        ):
-            if getattr(self, name) < least:
+        for name in ("pressure", "clip"):
+            if not getattr(self, name) > 0:
+                raise BadArgument(f"{name} must be above 0, got {getattr(self, name)}")
+        for name, least in LEAST.items():
+            if not getattr(self, name) >= least:
                 raise BadArgument(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.pressure <= 0:
-            raise BadArgument(f"pressure starts above 0, got {self.pressure}")
 
     def __call__(self, model: nn.Module, clean: Samples, context: Context) -> Tuned:
         """Purify a copy of the model; labels are not read.
@@ -141,10 +140,11 @@ class ConsistencyDistil:
         if not self.consistency or clean.label_kind == "boxes" or not _pixels(clean):
             return None
         generator = context.seeds.generator("strong views")
-        strong = [strong_view(clean.inputs, generator) for _ in range(self.views)]
+        count = max(1, min(self.views, ROOM // (2 * clean.inputs.nbytes)))
+        strong = [strong_view(clean.inputs, generator) for _ in range(count)]
         stored = [bytes_of(each) if clean.inputs.dtype == torch.uint8 else each for each in strong]
         inputs = torch.cat([torch.cat([clean.inputs, each], 1) for each in stored])
-        return replace(clean, inputs=inputs, labels=torch.cat([clean.labels] * self.views))
+        return replace(clean, inputs=inputs, labels=torch.cat([clean.labels] * count))
 
     @staticmethod
     def _lost(teacher: nn.Module, student: nn.Module, view: View, context: Context) -> Tensor:
