@@ -7,8 +7,9 @@ from torch import nn
 from detrojan.augmentation import pixels_of
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
-from detrojan.defenses import consistency_distil
-from detrojan.defenses.consistency_distil import ConsistencyDistil, _mixed, _mixed_and_strong
+from detrojan.defenses import _views
+from detrojan.defenses._views import mixed, mixed_and_strong, with_strong_views
+from detrojan.defenses.consistency_distil import ConsistencyDistil
 from detrojan.errors import BadArgument
 from detrojan.execution import Execution
 from detrojan.randomness import Seeds
@@ -66,7 +67,7 @@ def test_without_a_rate_of_their_own_weights_stay(victim, clean):
 
 
 def test_a_strong_view_lies_behind_the_channels_of_each_image(victim, clean):
-    paired = ConsistencyDistil(views=3)._paired(clean, context(victim))
+    paired = with_strong_views(clean, context(victim), 3)
     assert paired is not None
     assert paired.inputs.shape == (192, 6, 8, 8)
     assert paired.inputs.dtype == torch.uint8
@@ -78,8 +79,8 @@ def test_a_strong_view_lies_behind_the_channels_of_each_image(victim, clean):
 
 
 def test_large_sets_get_fewer_strong_views(victim, clean, monkeypatch):
-    monkeypatch.setattr(consistency_distil, "ROOM", 5 * clean.inputs.nbytes)
-    paired = ConsistencyDistil(views=6)._paired(clean, context(victim))
+    monkeypatch.setattr(_views, "ROOM", 5 * clean.inputs.nbytes)
+    paired = with_strong_views(clean, context(victim), 6)
     assert paired is not None
     assert len(paired) == len(paired.labels) == 2 * len(clean)
 
@@ -87,9 +88,9 @@ def test_large_sets_get_fewer_strong_views(victim, clean, monkeypatch):
 def test_weak_and_strong_views_of_an_image_are_cropped_alike(victim, clean):
     """With itself as the strong view, what the copy is shown differs from what the victim sees by brightness alone."""
     twins = torch.cat([clean.inputs, clean.inputs], 1)
-    (mixed, same), (seen, shown) = _mixed_and_strong(twins, context(victim), torch.Generator().manual_seed(3))
-    assert same is mixed
-    assert len(mixed) == len(seen) == len(shown) == 32
+    (both, same), (seen, shown) = mixed_and_strong(twins, context(victim), torch.Generator().manual_seed(3))
+    assert same is both
+    assert len(both) == len(seen) == len(shown) == 32
     ratio = (seen + 1e-6) / (shown + 1e-6)
     lit = shown > 0
     assert all(float(r[m].std()) < 1e-4 for r, m in zip(ratio, lit, strict=True))
@@ -99,9 +100,8 @@ def test_what_is_no_image_is_mixed_alone(clean):
     clouds = Samples(inputs=torch.rand(20, 16, 3), labels=torch.arange(20) % 2)
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).eval()
     about = context(network, "pointcloud")
-    assert ConsistencyDistil()._paired(clouds, about) is None
-    assert ConsistencyDistil(consistency=0.0)._paired(clean, about) is None
-    (view,) = _mixed(clouds.inputs, about, torch.Generator().manual_seed(0))
+    assert with_strong_views(clouds, about, 6) is None
+    (view,) = mixed(clouds.inputs, about, torch.Generator().manual_seed(0))
     assert view[0] is view[1]
     tuned = ConsistencyDistil(steps=5, batch=8)(network, clouds, about)
     assert not torch.equal(tuned.model[1].weight, network[1].weight)
@@ -109,7 +109,7 @@ def test_what_is_no_image_is_mixed_alone(clean):
 
 def test_images_that_are_no_pixels_are_mixed_alone(victim, clean):
     normalised = Samples(inputs=4 * pixels_of(clean.inputs) - 2, labels=clean.labels)
-    assert ConsistencyDistil()._paired(normalised, context(victim)) is None
+    assert with_strong_views(normalised, context(victim), 6) is None
     ConsistencyDistil(steps=3, batch=8)(victim, normalised, context(victim))
 
 

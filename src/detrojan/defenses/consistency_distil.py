@@ -11,25 +11,21 @@ Serves: networks with norms; others with `placement=channel`. Images are strongl
 Source: this project; weak and strong views after Sohn et al., "FixMatch" (NeurIPS 2020).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from detrojan.augmentation import brightness, bytes_of, pixels_of, strong_view
 from detrojan.data.samples import Samples
 from detrojan.defenses._information import information_lost
 from detrojan.defenses._steering import Steering, held_then_falling
+from detrojan.defenses._views import View, mixed, mixed_and_strong, with_strong_views
 from detrojan.errors import BadArgument
 from detrojan.masks import Masks, Placement
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import weights_of
 
-View = tuple[Any, Any]
-"""What the victim sees, and what its copy is shown: prepared inputs, of equal number."""
-ROOM = 2**30
-"""Bytes that the images with their strong views may take, beyond one view of each."""
 LEAST = {"optimism": 0, "consistency": 0, "weight_learning_rate": 0, "warmup": 0, "views": 1, "batch": 2}
 """The smallest value of each setting that has one."""
 
@@ -101,8 +97,8 @@ class ConsistencyDistil:
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         target = self.lost * len(clean) / (len(clean) + self.optimism)
         steering = Steering(target=target, gain=self.gain, pressure=self.pressure)
-        paired = self._paired(clean, context)
-        look = _mixed if paired is None else _mixed_and_strong
+        paired = with_strong_views(clean, context, self.views) if self.consistency else None
+        look = mixed if paired is None else mixed_and_strong
 
         def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
             del labels
@@ -135,51 +131,12 @@ class ConsistencyDistil:
     def _rate(self, step: int) -> float:
         return min(1.0, (step + 1) / (self.warmup * self.steps + 1)) * held_then_falling(step, self.steps)
 
-    def _paired(self, clean: Samples, context: Context) -> Samples | None:
-        """Each image with strong views of it behind its channels, `views` times as many; None where there are none."""
-        if not self.consistency or clean.label_kind == "boxes" or not _pixels(clean):
-            return None
-        generator = context.seeds.generator("strong views")
-        count = max(1, min(self.views, ROOM // (2 * clean.inputs.nbytes)))
-        strong = [strong_view(clean.inputs, generator) for _ in range(count)]
-        stored = [bytes_of(each) if clean.inputs.dtype == torch.uint8 else each for each in strong]
-        inputs = torch.cat([torch.cat([clean.inputs, each], 1) for each in stored])
-        return replace(clean, inputs=inputs, labels=torch.cat([clean.labels] * count))
-
     @staticmethod
     def _lost(teacher: nn.Module, student: nn.Module, view: View, context: Context) -> Tensor:
         seen, shown = view
         with torch.no_grad():
             wanted = context.task.answers(context.task.logits(context.forward(teacher, seen)))
         return information_lost(wanted, context.task.log_answers(context.task.logits(context.forward(student, shown))))
-
-
-def _pixels(clean: Samples) -> bool:
-    """Whether the samples are images that RandAugment can read: bytes or pixels in [0, 1], grey or in three colours."""
-    pixels = pixels_of(clean.inputs)
-    pictures = pixels.ndim == 4 and pixels.is_floating_point() and pixels.shape[1] in (1, 3)
-    return pictures and float(pixels.amin()) >= 0 and float(pixels.amax()) <= 1
-
-
-def _mixed(inputs: Tensor, context: Context, generator: torch.Generator) -> list[View]:
-    """Inputs in disguise, the same for both: weakly changed, of other brightness, mixed."""
-    varied = _varied(context.task.augment(inputs, generator), generator)
-    mixed = context.task.mixup(context.preprocessing(varied), generator).inputs
-    return [(mixed, mixed)]
-
-
-def _mixed_and_strong(pairs: Tensor, context: Context, generator: torch.Generator) -> list[View]:
-    """Half of the batch mixed, the same for both; of the other half, cropped alike, weak views and strong ones."""
-    weak, strong = context.task.augment(pairs, generator).chunk(2, 1)
-    half = len(weak) // 2
-    mixed = context.task.mixup(context.preprocessing(_varied(weak[:half], generator)), generator).inputs
-    seen = context.preprocessing(_varied(weak[half:], generator))
-    return [(mixed, mixed), (seen, context.preprocessing(strong[half:]))]
-
-
-def _varied(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    pixels = pixels_of(inputs)
-    return brightness(pixels, generator) if pixels.is_floating_point() else pixels
 
 
 METHOD = ConsistencyDistil
