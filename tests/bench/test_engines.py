@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import benching
 from benching import die, double, refuse
@@ -53,6 +54,19 @@ def test_a_process_that_dies_while_it_is_idle_is_replaced():
             time.sleep(0.01)
         assert pool.submit(double, 5).result(60) == 10
         assert len(pool._idle) == 1
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(None, os.cpu_count()), ("1", 1)])
+def test_a_lone_process_has_all_cores_unless_the_environment_says_otherwise(monkeypatch, asked, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("detrojan.bench.engines.processes._cores", lambda: os.cpu_count())
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    pool = Processes(workers=1).start()
+    try:
+        assert pool.submit(torch.get_num_threads).result(60) == threads
     finally:
         pool.close()
 

@@ -16,9 +16,10 @@ from detrojan.errors import BadArgument
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processes:
-    """`workers` processes (0: one for each core), which share the cores evenly.
+    """`workers` processes (0: one for each core).
 
-    Each has a pool of one, so that a process that is killed takes no other's job with it.
+    They share the cores evenly, unless `OMP_NUM_THREADS` says how many threads each has. Each has a
+    pool of one, so that a process that is killed takes no other's job with it.
     """
 
     workers: int = 0
@@ -77,7 +78,8 @@ class Pool:
 
 
 def _prepare(threads: int) -> None:
-    torch.set_num_threads(threads)
+    if "OMP_NUM_THREADS" not in os.environ:  # which torch itself follows
+        torch.set_num_threads(threads)
     threading.Thread(target=_follow, daemon=True).start()
 
 
