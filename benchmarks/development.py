@@ -1,6 +1,6 @@
 """The victims on which settings are chosen: other triggers, targets and seeds than those that are reported.
 
-    python benchmarks/development.py train    # four victims of six epochs each; five of harder attacks at scale small
+    python benchmarks/development.py train    # four victims of six epochs each; six of harder attacks at scale small
     python benchmarks/development.py score    # shrink_distil with several targets; writes development.md and .json here
 
 PreActResNet-18 of width 16 on CIFAR-10 without its first 5,000 training images; clean samples come from those. Figures
@@ -33,7 +33,7 @@ VICTIMS = {
     "faint": (Blend(alpha=0.1, picture_seed=9), 2, 14),
 }
 HARDER = {"warp": ("wanet", 4, 15), "dynamic": ("dyn", 6, 16), "few colours": ("bppa", 8, 17)}
-HARDER |= {"invisible": ("lira", 1, 18), "composite": ("cba", 9, 19)}
+HARDER |= {"invisible": ("lira", 1, 18), "composite": ("cba", 9, 19), "sunset": ("fba", 3, 20)}
 RECIPE = Recipe(epochs=6, batch=128, learning_rate=0.1, small=0.6)
 TARGETS = (0.1, 0.05, 0.2)
 

@@ -12,7 +12,7 @@ from detrojan.defenses import DEFENSES
 
 def quick(name: str, steps: int = 4) -> Any:
     """A defense with few steps of each kind."""
-    few = {"steps": steps, "batch": 16, "rounds": 2, "warmup": 2, "every": 1}
+    few = {"steps": steps, "batch": 16, "rounds": 2, "warmup": 2, "every": 1, "strong_views": 30, "joined_views": 30}
     names = {f.name for f in fields(DEFENSES[name])}
     asked = {n: few.get(n, steps // 2 + 1) for n in names if n in few or n.endswith(("_steps", "_epochs"))}
     return DEFENSES[name](**asked)

@@ -149,20 +149,49 @@ def randaugment(images: Tensor, generator: torch.Generator, *, operations: int =
     return _by_image(images, v2.RandAugment(operations, magnitude), generator)
 
 
-def strong_view(images: Tensor, generator: torch.Generator, *, smallest: float = 0.5) -> Tensor:
-    """A part of each image, `smallest` of its area or more, at full size, under RandAugment, a box of noise in it.
+def strong_view(images: Tensor, generator: torch.Generator, *, smallest: float = 0.5, cast: float = 0.3) -> Tensor:
+    """A part of each image, `smallest` of its area or more, at full size, under RandAugment, a colour cast and a box.
+
+    The cast scales the contrast of each channel by up to `cast`, and moves its mean by up to half of that; the box
+    holds noise.
 
     Source: after the strong views of Sohn et al., "FixMatch" (2020); the noise is that of Zhong et al., "Random Erasing
     Data Augmentation" (2020).
     """
+
+    def casting(image: Tensor) -> Tensor:
+        contrast, shift = torch.rand(2, len(image), 1, 1) - 0.5
+        mean = image.mean((1, 2), keepdim=True)
+        return ((image - mean) * (1 + 2 * cast * contrast) + mean + cast * shift).clamp(0, 1)
+
     changes = [
         v2.RandomResizedCrop(images.shape[-2:], scale=(smallest, 1.0), antialias=True),
         v2.RandAugment(),
         v2.ToDtype(torch.float32, scale=True),
+        v2.Lambda(casting),
         v2.RandomErasing(1.0, value="random"),
         v2.Lambda(bytes_of),
     ]
     return _by_image(images, v2.Compose(changes), generator)
+
+
+def side_by_side(
+    first: Tensor, second: Tensor, generator: torch.Generator, *, least: float = 0.3
+) -> tuple[Tensor, Tensor]:
+    """A part of one image and the rest of another, (B, C, H, W), beside or below each other.
+
+    Returns:
+        The images, and the share (B,) of the first in each: the cut is drawn evenly from [least, 1 - least].
+    """
+    _need_pictures("side_by_side", first)
+    batch, _, height, width = first.shape
+    cut = least + (1 - 2 * least) * torch.rand(batch, 1, 1, generator=generator, device=generator.device)
+    upright = _integers(2, batch, generator, generator.device).bool()[:, None, None]
+    cut, upright = cut.to(first.device), upright.to(first.device)
+    rows = torch.arange(height, device=first.device)[:, None] < (cut * height).round()
+    columns = torch.arange(width, device=first.device) < (cut * width).round()
+    kept = torch.where(upright, columns, rows).expand(batch, height, width)
+    return torch.where(kept[:, None], first, second), kept.float().mean((1, 2))
 
 
 def augmix(images: Tensor, generator: torch.Generator, *, severity: int = 3, width: int = 3) -> Tensor:

@@ -1,5 +1,7 @@
 """Consistency and distil: what the copy is shown, what is kept, and that labels are not read."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from detrojan.augmentation import pixels_of
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.defenses import _views
-from detrojan.defenses._views import mixed, mixed_and_strong, with_strong_views
+from detrojan.defenses._views import contradictions
 from detrojan.defenses.consistency_distil import ConsistencyDistil
 from detrojan.errors import BadArgument
 from detrojan.execution import Execution
@@ -44,78 +46,121 @@ def victim():
     ).eval()
 
 
+def quick(**settings):
+    return ConsistencyDistil(**{"steps": 5, "batch": 16, "strong_views": 30, "joined_views": 30} | settings)
+
+
+def views_of(victim, clean, *, strong=0, joined=0, mining=2.0):
+    return contradictions(victim, clean, context(victim), strong=strong, joined=joined, mining=mining)
+
+
 def weights(model):
     return list(model.state_dict().values())
 
 
 def test_labels_are_not_read(victim, clean):
     other = Samples(inputs=clean.inputs, labels=clean.labels.flip(0))
-    first, second = (ConsistencyDistil(steps=5, batch=16)(victim, s, context(victim)).model for s in (clean, other))
+    first, second = (quick()(victim, s, context(victim)).model for s in (clean, other))
     assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
 
 
 def test_weights_are_tuned_and_statistics_are_not(victim, clean):
-    tuned = ConsistencyDistil(steps=5, batch=16)(victim, clean, context(victim)).model
+    tuned = quick()(victim, clean, context(victim)).model
     assert not torch.equal(tuned[0].weight, victim[0].weight)
     assert torch.equal(tuned[1].running_mean, victim[1].running_mean)
 
 
 def test_without_a_rate_of_their_own_weights_stay(victim, clean):
-    tuned = ConsistencyDistil(steps=5, batch=16, weight_learning_rate=0.0)(victim, clean, context(victim)).model
+    tuned = quick(weight_learning_rate=0.0)(victim, clean, context(victim)).model
     assert torch.equal(tuned[0].weight, victim[0].weight)
     assert not torch.equal(tuned[1].weight, victim[1].weight)
 
 
-def test_a_strong_view_lies_behind_the_channels_of_each_image(victim, clean):
-    paired = with_strong_views(clean, context(victim), 3)
-    assert paired is not None
-    assert paired.inputs.shape == (192, 6, 8, 8)
-    assert paired.inputs.dtype == torch.uint8
-    weak, strong = paired.inputs.chunk(2, 1)
-    assert torch.equal(weak, clean.inputs.repeat(3, 1, 1, 1))
-    changed = (weak != strong).flatten(1).any(1).float().mean()
-    assert changed > 0.5
-    assert torch.equal(paired.labels, clean.labels.repeat(3))
+def test_strong_views_are_changed_and_want_the_answers_to_the_clean_images(victim, clean):
+    views = views_of(victim, clean, strong=128)
+    assert views.inputs.shape == (128, 3, 8, 8)
+    assert views.inputs.dtype == torch.uint8
+    assert not (views.inputs[:, None] == clean.inputs).flatten(2).all(2).any(1).all()
+    with torch.no_grad():
+        own = victim(pixels_of(clean.inputs)).softmax(1)
+    apart = (views.wanted - own).abs().amax(2)
+    assert float(apart.amin(1).max()) < 1e-5
+    assert apart.argmin(1).bincount(minlength=64).tolist() == [2] * 64
 
 
-def test_large_sets_get_fewer_strong_views(victim, clean, monkeypatch):
-    monkeypatch.setattr(_views, "ROOM", 5 * clean.inputs.nbytes)
-    paired = with_strong_views(clean, context(victim), 6)
-    assert paired is not None
-    assert len(paired) == len(paired.labels) == 2 * len(clean)
+def test_a_pair_wants_the_mean_answer_by_area(victim, clean):
+    """Of plain images without a shift or a mirror, the share of the first is read off the pair itself."""
+    plain = Samples(
+        inputs=(torch.arange(64) * 4).to(torch.uint8)[:, None, None, None].expand(64, 3, 8, 8).clone(),
+        labels=clean.labels,
+    )
+    about = replace(context(victim), task=TASKS.build("image", padding=0, flip=False))
+    views = contradictions(victim, plain, about, strong=0, joined=40, mining=0.0)
+    with torch.no_grad():
+        own = victim(pixels_of(plain.inputs)).softmax(1)
+    for pair, wanted in zip(views.inputs, views.wanted[:, 0], strict=True):
+        first, second = (int(pair[0, row, row]) // 4 for row in (0, 7))
+        share = float((pair[0] == 4 * first).float().mean()) if first != second else 1.0
+        assert torch.allclose(wanted, share * own[first] + (1 - share) * own[second], atol=1e-5)
 
 
-def test_weak_and_strong_views_of_an_image_are_cropped_alike(victim, clean):
-    """With itself as the strong view, what the copy is shown differs from what the victim sees by brightness alone."""
-    twins = torch.cat([clean.inputs, clean.inputs], 1)
-    (both, same), (seen, shown) = mixed_and_strong(twins, context(victim), torch.Generator().manual_seed(3))
-    assert same is both
-    assert len(both) == len(seen) == len(shown) == 32
-    ratio = (seen + 1e-6) / (shown + 1e-6)
-    lit = shown > 0
-    assert all(float(r[m].std()) < 1e-4 for r, m in zip(ratio, lit, strict=True))
+def test_views_on_which_the_victim_contradicts_itself_are_shown_most_often(clean):
+    """A victim that sees but whether the first pixel is white contradicts itself where a view makes that so."""
+
+    class Fooled(nn.Module):
+        def forward(self, x):
+            white = (x[:, 0, 0, 0] > 0.99).float()
+            return torch.stack([6 * (1 - white), 6 * white, 0 * white, 0 * white], 1)
+
+    black = Samples(inputs=torch.zeros_like(clean.inputs), labels=clean.labels)
+    black.inputs[:8, :, :, :] = 255
+    evenly, mined = (views_of(Fooled(), black, joined=400, mining=mining) for mining in (0.0, 2.0))
+    fooled = (evenly.inputs[:, 0, 0, 0] == 255) & (evenly.wanted[:, 0, 1] < 0.9)
+    assert 0 < int(fooled.sum()) < 200
+    assert float(evenly.odds[fooled].sum()) == pytest.approx(float(fooled.float().mean()))
+    assert float(mined.odds[fooled].sum()) > 3 * float(evenly.odds[fooled].sum())
+
+
+def test_both_kinds_are_shown_equally_often(victim, clean):
+    views = views_of(victim, clean, strong=20, joined=60)
+    assert float(views.odds[:20].sum()) == pytest.approx(1.0)
+    assert float(views.odds[20:].sum()) == pytest.approx(1.0)
+    shown, wanted = views.draw(16, context(victim), torch.Generator().manual_seed(0))
+    assert (shown.shape, wanted.shape) == ((16, 3, 8, 8), (16, 1, 4))
+
+
+def test_large_images_get_fewer_views(victim, clean, monkeypatch):
+    monkeypatch.setattr(_views, "ROOM", 40 * clean.inputs[0].numel())
+    assert len(views_of(victim, clean, strong=60, joined=20).inputs) == 40
 
 
 def test_what_is_no_image_is_mixed_alone(clean):
     clouds = Samples(inputs=torch.rand(20, 16, 3), labels=torch.arange(20) % 2)
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).eval()
     about = context(network, "pointcloud")
-    assert with_strong_views(clouds, about, 6) is None
-    (view,) = mixed(clouds.inputs, about, torch.Generator().manual_seed(0))
-    assert view[0] is view[1]
-    tuned = ConsistencyDistil(steps=5, batch=8)(network, clouds, about)
+    assert contradictions(network, clouds, about, strong=5, joined=5, mining=2.0) is None
+    tuned = quick(batch=8)(network, clouds, about)
     assert not torch.equal(tuned.model[1].weight, network[1].weight)
 
 
 def test_images_that_are_no_pixels_are_mixed_alone(victim, clean):
     normalised = Samples(inputs=4 * pixels_of(clean.inputs) - 2, labels=clean.labels)
-    assert with_strong_views(normalised, context(victim), 6) is None
-    ConsistencyDistil(steps=3, batch=8)(victim, normalised, context(victim))
+    assert views_of(victim, normalised, strong=5, joined=5) is None
+    quick(steps=3, batch=8)(victim, normalised, context(victim))
 
 
 @pytest.mark.parametrize(
     "setting",
-    [{"lost": 0.0}, {"lost": 1.0}, {"batch": 1}, {"views": 0}, {"consistency": -1.0}, {"pressure": 0.0}, {"clip": 0.0}],
+    [
+        {"lost": 0.0},
+        {"lost": 1.0},
+        {"batch": 1},
+        {"strong_views": -1},
+        {"mining": -0.5},
+        {"consistency": -1.0},
+        {"pressure": 0.0},
+        {"clip": 0.0},
+    ],
 )
 def test_settings_out_of_range_are_refused(setting):
     with pytest.raises(BadArgument, match=next(iter(setting))):

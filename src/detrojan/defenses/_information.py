@@ -16,9 +16,13 @@ def information_lost(wanted: Tensor, given: Tensor) -> Tensor:
         A scalar: the mean divergence over the mutual information H(mean answer) - mean H(answer) of the batch, both
         summed over the questions. 0 is the teacher itself; 1 is a student that always gives the teacher's mean answer.
     """
-    information = _entropy(wanted.mean(0)).sum() - _entropy(wanted).sum(1).mean()
     divergence = F.kl_div(given, wanted, reduction="batchmean")
-    return divergence / information.clamp_min(1e-3)
+    return divergence / information(wanted).clamp_min(1e-3)
+
+
+def information(answers: Tensor) -> Tensor:
+    """What probabilities (B, M, A) tell about their inputs, in nats: H(mean answer) - mean H(answer)."""
+    return _entropy(answers.mean(0)).sum() - _entropy(answers).sum(1).mean()
 
 
 def _entropy(shares: Tensor) -> Tensor:

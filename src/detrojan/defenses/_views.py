@@ -1,56 +1,103 @@
-"""What a victim sees and what its copy is shown: mixed inputs, and weak and strong views of the same images."""
+"""What a copy of the victim is shown: mixed inputs, and views of images on which the victim contradicts itself."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
-from detrojan.augmentation import brightness, bytes_of, pixels_of, strong_view
+from detrojan.augmentation import brightness, bytes_of, pixels_of, side_by_side, strong_view
 from detrojan.data.samples import Samples
+from detrojan.defenses._information import information
 from detrojan.tuning import Context
 
-View = tuple[Any, Any]
-"""What the victim sees, and what its copy is shown: prepared inputs, of equal number."""
 ROOM = 2**30
-"""Bytes that the images with their strong views may take, beyond one view of each."""
+"""Bytes that all views may take."""
+FURTHEST = 10.0
+"""The largest divergence that counts, so that no view is all that is shown."""
 
 
-def with_strong_views(clean: Samples, context: Context, views: int) -> Samples | None:
-    """Each image with a strong view of it behind its channels, `views` times as many; None of what is no image."""
-    if clean.label_kind == "boxes" or not _pixels(clean):
+def mixed(inputs: Tensor, context: Context, generator: Generator) -> Any:
+    """Inputs in disguise: weakly changed, of other brightness, mixed; prepared for the network."""
+    pixels = pixels_of(context.task.augment(inputs, generator))
+    varied = brightness(pixels, generator) if pixels.is_floating_point() else pixels
+    return context.task.mixup(context.preprocessing(varied), generator).inputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """Views of images as bytes (V, C, H, W), what should be answered (V, M, A), and how often each is shown (V,)."""
+
+    inputs: Tensor
+    wanted: Tensor
+    odds: Tensor
+    information: float
+
+    def draw(self, count: int, context: Context, generator: Generator) -> tuple[Any, Tensor]:
+        """Prepared views, weakly changed, and the answers to them."""
+        chosen = torch.multinomial(self.odds, count, replacement=True, generator=generator)
+        augmented = context.task.augment(self.inputs[chosen], generator)
+        return context.preprocessing(pixels_of(augmented)), self.wanted[chosen]
+
+    def lost(self, wanted: Tensor, given: Tensor) -> Tensor:
+        """The divergence of log-probabilities from the answers, as a share of what these say about clean images."""
+        return F.kl_div(given, wanted, reduction="batchmean") / self.information
+
+
+def contradictions(
+    victim: nn.Module, clean: Samples, context: Context, *, strong: int, joined: int, mining: float
+) -> Views | None:
+    """So many strong views and pairs side by side, in which the victim should answer as to the clean images.
+
+    To a pair it should answer with the mean of its answers to both, by their areas. The odds of a view grow with the
+    divergence of what the victim does answer, to the power `mining`; both kinds are shown equally often. None of what
+    is no image.
+    """
+    if not (strong or joined) or clean.label_kind == "boxes" or not _pictures(clean):
         return None
-    generator = context.seeds.generator("strong views")
-    count = max(1, min(views, ROOM // (2 * clean.inputs.nbytes)))
-    strong = [strong_view(clean.inputs, generator) for _ in range(count)]
-    stored = [bytes_of(each) if clean.inputs.dtype == torch.uint8 else each for each in strong]
-    inputs = torch.cat([torch.cat([clean.inputs, each], 1) for each in stored])
-    return replace(clean, inputs=inputs, labels=torch.cat([clean.labels] * count))
+    generator = context.seeds.generator("views")
+    fit = min(1.0, ROOM / max(1, (strong + joined) * pixels_of(clean.inputs[0]).numel()))
+    device, images = context.execution.device, pixels_of(clean.inputs)
+    own = _answers(victim, images, context)
+    known = float(information(own).clamp_min(1e-3))
+    kinds = []
+    if strong:
+        which = _cycled(len(images), max(1, int(strong * fit)), generator)
+        kinds.append((strong_view(images[which], generator), own[which]))
+    if joined:
+        first, second = (_cycled(len(images), max(1, int(joined * fit)), generator) for _ in range(2))
+        halves = [context.task.augment(images[each], generator) for each in (first, second)]
+        pairs, share = side_by_side(halves[0], halves[1], generator)
+        kinds.append((pairs, torch.lerp(own[second], own[first], share.to(own).view(-1, 1, 1))))
+    odds = []
+    for views, wanted in kinds:
+        given = _answers(victim, views, context).clamp_min(1e-6).log()
+        apart = F.kl_div(given, wanted, reduction="none").sum((1, 2)).clamp(1e-3, FURTHEST) ** mining
+        odds.append(apart / apart.sum())
+    return Views(
+        inputs=bytes_of(torch.cat([views for views, _ in kinds])).to(device),
+        wanted=torch.cat([wanted for _, wanted in kinds]).to(device),
+        odds=torch.cat(odds).to(device),
+        information=known,
+    )
 
 
-def _pixels(clean: Samples) -> bool:
+def _pictures(clean: Samples) -> bool:
     """Whether the samples are images that RandAugment can read: bytes or pixels in [0, 1], grey or in three colours."""
     pixels = pixels_of(clean.inputs)
     pictures = pixels.ndim == 4 and pixels.is_floating_point() and pixels.shape[1] in (1, 3)
     return pictures and float(pixels.amin()) >= 0 and float(pixels.amax()) <= 1
 
 
-def mixed(inputs: Tensor, context: Context, generator: Generator) -> list[View]:
-    """Inputs in disguise, the same for both: weakly changed, of other brightness, mixed."""
-    varied = _varied(context.task.augment(inputs, generator), generator)
-    both = context.task.mixup(context.preprocessing(varied), generator).inputs
-    return [(both, both)]
+@torch.no_grad()
+def _answers(victim: nn.Module, pixels: Tensor, context: Context) -> Tensor:
+    """The victim's probabilities (N, M, A)."""
+    parts = [part.to(context.execution.device) for part in pixels.split(250)]
+    outputs = [context.forward(victim, context.preprocessing(part)) for part in parts]
+    return torch.cat([context.task.answers(context.task.logits(each)).cpu() for each in outputs])
 
 
-def mixed_and_strong(pairs: Tensor, context: Context, generator: Generator) -> list[View]:
-    """Half of the batch mixed, the same for both; of the other half, cropped alike, weak views and strong ones."""
-    weak, strong = context.task.augment(pairs, generator).chunk(2, 1)
-    half = len(weak) // 2
-    both = context.task.mixup(context.preprocessing(_varied(weak[:half], generator)), generator).inputs
-    seen = context.preprocessing(_varied(weak[half:], generator))
-    return [(both, both), (seen, context.preprocessing(strong[half:]))]
-
-
-def _varied(inputs: Tensor, generator: Generator) -> Tensor:
-    pixels = pixels_of(inputs)
-    return brightness(pixels, generator) if pixels.is_floating_point() else pixels
+def _cycled(population: int, count: int, generator: Generator) -> Tensor:
+    """So many indices, each as often as any other, or once more, in random order."""
+    return (torch.arange(count) % population)[torch.randperm(count, generator=generator)]

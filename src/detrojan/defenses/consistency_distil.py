@@ -1,14 +1,15 @@
-"""Consistency and distil: the victim's answers on clean images are kept when these are strongly changed.
+"""Consistency and distil: the victim's answers to clean images are kept where it contradicts them itself.
 
 A copy of the victim, all of its weights trainable and a factor on each neuron, learns to give the victim's own answers:
-those on mixed inputs when it sees the same, and those on weakly changed images when it sees them strongly changed
-(another part of the image, RandAugment, a box of noise). The second undoes what rests on faint patterns, colours and
-exact places; what only a trigger needs is pulled down as in `shrink_distil`. Labels are not used. Batch-norm
-statistics are frozen.
+those to mixed inputs when it sees the same, and those to clean images when it sees strong views of them (a part,
+RandAugment, a colour cast, a box of noise) or two of them side by side. Of these views it sees those most often to
+which the victim answers otherwise: what rests on faint patterns, colours, exact places or a company of features shows
+there, and is unlearned. What only a trigger needs is pulled down as in `shrink_distil`. Batch-norm statistics are
+frozen.
 
 Needs: clean samples; their labels are not read.
-Serves: networks with norms; others with `placement=channel`. Images are strongly changed; other samples are mixed only.
-Source: this project; weak and strong views after Sohn et al., "FixMatch" (NeurIPS 2020).
+Serves: networks with norms; others with `placement=channel`. Of images there are views; other samples are mixed only.
+Source: this project; strong views after Sohn et al., "FixMatch" (NeurIPS 2020).
 """
 
 from dataclasses import dataclass
@@ -20,31 +21,36 @@ from torch import Tensor, nn
 from detrojan.data.samples import Samples
 from detrojan.defenses._information import information_lost
 from detrojan.defenses._steering import Steering, held_then_falling
-from detrojan.defenses._views import View, mixed, mixed_and_strong, with_strong_views
+from detrojan.defenses._views import contradictions, mixed
 from detrojan.errors import BadArgument
 from detrojan.masks import Masks, Placement
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import weights_of
 
-LEAST = {"optimism": 0, "consistency": 0, "weight_learning_rate": 0, "warmup": 0, "views": 1, "batch": 2}
+LEAST = dict.fromkeys(
+    ("optimism", "consistency", "weight_learning_rate", "warmup", "strong_views", "joined_views", "mining"), 0
+)
+LEAST |= {"batch": 2}
 """The smallest value of each setting that has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsistencyDistil:
-    """Minimise (information lost on mixed inputs) + consistency x (on strong views) + pressure x (mean squared factor).
+    """Minimise (information lost on mixed inputs) + consistency x (on views) + pressure x (mean squared factor).
 
     Args:
         lost: the share in (0, 1) of the victim's information about mixed clean inputs that may be lost; the pressure
             is steered towards it. With N clean samples the target is `lost` x N / (N + `optimism`).
         optimism: see `lost`.
-        consistency: the weight of the answers on strong views, which are half of each batch; 0 leaves them out.
-        views: strong views of each image, made beforehand; fewer where they would take more than a gibibyte.
+        consistency: the weight of the answers to views, which are half of each batch; 0 leaves them out.
+        strong_views: their number, made beforehand; fewer where all views would take more than a gibibyte.
+        joined_views: the number of pairs of images side by side, made beforehand.
+        mining: the power to which a view's odds grow with the victim's divergence there; 0 shows all equally often.
         steps: gradient steps; the learning rates are held for the first half and fall by a cosine in the second.
         batch: examples a step, drawn with replacement.
         learning_rate: of the factors; SGD with `momentum`.
         weight_learning_rate: of the weights; 0 keeps them as they are.
-        warmup: the share of the steps in which the rates rise; early answers on strong views are far off.
+        warmup: the share of the steps in which the rates rise; early answers to views are far off.
         clip: the largest length of the gradient of all factors, and of that of all weights.
         pressure: at the first step; it then grows or falls by at most `gain` a step, as a logarithm.
         gain: see `pressure`.
@@ -54,7 +60,9 @@ class ConsistencyDistil:
     lost: float = 0.15
     optimism: float = 6.0
     consistency: float = 1.0
-    views: int = 6
+    strong_views: int = 3000
+    joined_views: int = 15000
+    mining: float = 2.0
     steps: int = 300
     batch: int = 128
     learning_rate: float = 0.2
@@ -62,7 +70,7 @@ class ConsistencyDistil:
     momentum: float = 0.9
     warmup: float = 0.1
     clip: float = 1.0
-    pressure: float = 0.15
+    pressure: float = 1.0
     gain: float = 0.03
     placement: Placement = "neuron"
 
@@ -97,14 +105,25 @@ class ConsistencyDistil:
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         target = self.lost * len(clean) / (len(clean) + self.optimism)
         steering = Steering(target=target, gain=self.gain, pressure=self.pressure)
-        paired = with_strong_views(clean, context, self.views) if self.consistency else None
-        look = mixed if paired is None else mixed_and_strong
+        views = None
+        if self.consistency:
+            views = contradictions(
+                teacher, clean, context, strong=self.strong_views, joined=self.joined_views, mining=self.mining
+            )
+
+        def answered(inputs: Any) -> Tensor:
+            return context.task.log_answers(context.task.logits(context.forward(masks, inputs)))
 
         def objective(inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
             del labels
-            losses = [self._lost(teacher, masks, view, context) for view in look(inputs, context, generator)]
-            pressure = steering.follow(float(losses[0].detach()))
-            kept = losses[0] + self.consistency * sum(losses[1:])
+            both = mixed(inputs, context, generator)
+            with torch.no_grad():
+                wanted = context.task.answers(context.task.logits(context.forward(teacher, both)))
+            kept = information_lost(wanted, answered(both))
+            pressure = steering.follow(float(kept.detach()))
+            if views is not None:
+                shown, wanted = views.draw(self.batch - self.batch // 2, context, generator)
+                kept = kept + self.consistency * views.lost(wanted, answered(shown))
             return 2 * (kept + pressure * torch.cat(list(masks.factors)).square().mean())
 
         def project() -> None:
@@ -114,10 +133,10 @@ class ConsistencyDistil:
         losses = tune(
             objective,
             optimizer,
-            clean if paired is None else paired,
+            clean,
             context,
             steps=self.steps,
-            batch=self.batch,
+            batch=self.batch if views is None else self.batch // 2,
             stage="consistency and distil",
             project=project,
         )
@@ -130,13 +149,6 @@ class ConsistencyDistil:
 
     def _rate(self, step: int) -> float:
         return min(1.0, (step + 1) / (self.warmup * self.steps + 1)) * held_then_falling(step, self.steps)
-
-    @staticmethod
-    def _lost(teacher: nn.Module, student: nn.Module, view: View, context: Context) -> Tensor:
-        seen, shown = view
-        with torch.no_grad():
-            wanted = context.task.answers(context.task.logits(context.forward(teacher, seen)))
-        return information_lost(wanted, context.task.log_answers(context.task.logits(context.forward(student, shown))))
 
 
 METHOD = ConsistencyDistil
