@@ -82,7 +82,7 @@ def purify(
     clean: Any,
     *,
     task: Any = "image",
-    method: Any = "nft",
+    method: Any = "consistency_distil",
     preprocessing: Preprocessing | None = None,
     device: str = "auto",
     precision: Precision = "auto",

@@ -9,7 +9,7 @@ from detrojan import checkpoint
 
 QUICK = ("--set", "steps=3", "batch=4")
 HARMLESS = (*QUICK, "--tolerance", "1")
-RUINOUS = ("--set", "steps=8", "batch=4", "tune=weights", "weight_learning_rate=1e30")
+RUINOUS = ("--method", "nft", "--set", "steps=8", "batch=4", "tune=weights", "weight_learning_rate=1e30")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_json_is_one_document_and_notes_go_to_stderr(purify, tmp_path):
     assert document["settings"]["steps"] == 3
     assert document["output"] == {"path": str(out), "sha256": checkpoint.read(out).sha256}
     assert document["exit_code"] == outcome.code == 0
-    assert "NFT: 3 of 3 steps" in outcome.err
+    assert "consistency and distil: 3 of 3 steps" in outcome.err
 
 
 def test_a_rejection_writes_the_report_and_no_model(purify, tmp_path):
@@ -81,7 +81,8 @@ def test_a_rejection_in_json(purify):
         (("--clean-count", "400"), "count must be between 1 and 24"),
         (("--first", "400"), "--first must lie between 1 and 24"),
         (("--tolerance", "2"), "tolerance"),
-        (("--set", "learning_rate=-1"), "nft cannot work with one of its settings (Invalid learning rate: -1.0)"),
+        (("--set", "learning_rate=-1"), "learning_rate must be at least 0, got -1.0"),
+        (("--method", "nft", "--set", "learning_rate=-1"), "nft cannot work with one of its settings (Invalid"),
         (("--device", "abacus"), "device 'abacus' is not there"),
         (("--arch-arg", "widht=4"), "did you mean width?"),
         (("-o", "{tmp}/clean.safetensors"), "choose a name that ends in .pth"),
@@ -94,7 +95,7 @@ def test_wrong_arguments_are_refused_before_anything_is_done(purify, tmp_path, a
     outcome = purify(*(argument.format(tmp=tmp_path) for argument in arguments))
     assert outcome.code == 2
     assert sentence in outcome.err
-    assert "NFT" not in outcome.err
+    assert "steps, loss" not in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 

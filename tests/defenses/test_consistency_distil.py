@@ -12,7 +12,7 @@ from detrojan.data.samples import Samples
 from detrojan.defenses import _views
 from detrojan.defenses._views import contradictions
 from detrojan.defenses.consistency_distil import ConsistencyDistil
-from detrojan.errors import BadArgument
+from detrojan.errors import BadArgument, Unsupported
 from detrojan.execution import Execution
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS
@@ -74,6 +74,13 @@ def test_without_a_rate_of_their_own_weights_stay(victim, clean):
     tuned = quick(weight_learning_rate=0.0)(victim, clean, context(victim)).model
     assert torch.equal(tuned[0].weight, victim[0].weight)
     assert not torch.equal(tuned[1].weight, victim[1].weight)
+
+
+def test_a_network_without_norms_has_factors_on_its_channels(clean):
+    bare = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4)).eval()
+    assert [len(factors) for factors in quick()(bare, clean, context(bare)).masks.values()] == [16]
+    with pytest.raises(Unsupported, match="finds no place for a mask"):
+        quick(placement="neuron")(bare, clean, context(bare))
 
 
 def test_strong_views_are_changed_and_want_the_answers_to_the_clean_images(victim, clean):

@@ -10,7 +10,7 @@ from detrojan.data.samples import Samples
 from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, Unsupported
 
-NORMED = ("anp", "rnp", "neuron_masks", "shrink_distil", "consistency_distil", "unit")
+NORMED = ("anp", "rnp", "neuron_masks", "shrink_distil", "unit")
 SAID = {
     "mlp": {*NORMED, "awm", "clp", "nad", "npd"},
     "without norms": {*NORMED, "clp"},

@@ -8,7 +8,7 @@ there, and is unlearned. What only a trigger needs is pulled down as in `shrink_
 frozen.
 
 Needs: clean samples; their labels are not read.
-Serves: networks with norms; others with `placement=channel`. Of images there are views; other samples are mixed only.
+Serves: any network. Of images there are views; other samples are mixed only.
 Source: this project; strong views after Sohn et al., "FixMatch" (NeurIPS 2020).
 """
 
@@ -22,15 +22,13 @@ from detrojan.data.samples import Samples
 from detrojan.defenses._information import information_lost
 from detrojan.defenses._steering import Steering, held_then_falling
 from detrojan.defenses._views import contradictions, mixed
-from detrojan.errors import BadArgument
+from detrojan.errors import BadArgument, Unsupported
 from detrojan.masks import Masks, Placement
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import weights_of
 
-LEAST = dict.fromkeys(
-    ("optimism", "consistency", "weight_learning_rate", "warmup", "strong_views", "joined_views", "mining"), 0
-)
-LEAST |= {"batch": 2}
+LEAST = dict.fromkeys(("optimism", "consistency", "strong_views", "joined_views", "mining", "warmup"), 0)
+LEAST |= {"learning_rate": 0, "weight_learning_rate": 0, "batch": 2}
 """The smallest value of each setting that has one."""
 
 
@@ -54,7 +52,7 @@ class ConsistencyDistil:
         clip: the largest length of the gradient of all factors, and of that of all weights.
         pressure: at the first step; it then grows or falls by at most `gain` a step, as a logarithm.
         gain: see `pressure`.
-        placement: where factors sit; a network without norms needs `channel`.
+        placement: where factors sit; None: `neuron`, and `channel` in a network without norms.
     """
 
     lost: float = 0.15
@@ -72,7 +70,7 @@ class ConsistencyDistil:
     clip: float = 1.0
     pressure: float = 1.0
     gain: float = 0.03
-    placement: Placement = "neuron"
+    placement: Placement | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.lost < 1:
@@ -93,7 +91,7 @@ class ConsistencyDistil:
         """
         context.need_whole_weights("consistency_distil")
         teacher = context.execution.placed(model).eval()
-        masks = Masks(model, self.placement, statistics="frozen", dropout=False)
+        masks = self._masks(model)
         weights = [weight.requires_grad_() for weight in weights_of(masks.network) if self.weight_learning_rate]
         context.execution.place(masks).train()
         groups = [
@@ -141,6 +139,14 @@ class ConsistencyDistil:
             project=project,
         )
         return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses), notes=steering.notes(masks))
+
+    def _masks(self, model: nn.Module) -> Masks:
+        try:
+            return Masks(model, self.placement or "neuron", statistics="frozen", dropout=False)
+        except Unsupported:
+            if self.placement:
+                raise
+            return Masks(model, "channel", statistics="frozen", dropout=False)
 
     def _clip(self, groups: list[dict[str, Any]]) -> None:
         for group in groups:

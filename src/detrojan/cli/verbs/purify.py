@@ -34,7 +34,7 @@ def run(
     split: Split = "train",
     task: str | None = None,
     no_flip: Flag = False,
-    method: str = "nft",
+    method: str = "consistency_distil",
     settings: Annotated[Pairs, Parameter(name="--set")] = (),
     tolerance: float = 0.1,
     training: str | None = None,
