@@ -70,6 +70,23 @@ def test_weights_are_tuned_and_statistics_are_not(victim, clean):
     assert torch.equal(tuned[1].running_mean, victim[1].running_mean)
 
 
+def test_few_samples_move_weights_less(victim, clean):
+    moved = []
+    for enough in (1, 64, 640):
+        tuned = quick(enough=enough, consistency=0.0)(victim, clean, context(victim)).model
+        moved.append(float((tuned[5].weight - victim[5].weight).detach().norm()))
+    assert moved[0] == moved[1]
+    assert 0 < moved[2] < moved[1] / 2
+
+
+def test_few_samples_weigh_views_less(victim, clean):
+    """With a tenth of the samples that are enough, a hundredth of the weight of the views gives the same."""
+    settings = {"weight_learning_rate": 0.0, "clip": 1e6}
+    few = quick(enough=640, consistency=2.0, **settings)(victim, clean, context(victim)).losses
+    same = quick(enough=64, consistency=0.02, **settings)(victim, clean, context(victim)).losses
+    assert few == pytest.approx(same)
+
+
 def test_without_a_rate_of_their_own_weights_stay(victim, clean):
     tuned = quick(weight_learning_rate=0.0)(victim, clean, context(victim)).model
     assert torch.equal(tuned[0].weight, victim[0].weight)
@@ -141,6 +158,15 @@ def test_large_images_get_fewer_views(victim, clean, monkeypatch):
     assert len(views_of(victim, clean, strong=60, joined=20).inputs) == 40
 
 
+def test_views_that_are_too_many_for_once_are_made_in_parts(victim, clean, monkeypatch):
+    whole = views_of(victim, clean, strong=20, joined=60)
+    monkeypatch.setattr(_views, "AT_ONCE", 7 * 4 * clean.inputs[0].numel())
+    parts = views_of(victim, clean, strong=20, joined=60)
+    assert parts.inputs.shape == whole.inputs.shape
+    assert parts.wanted[:20].equal(whole.wanted[:20])
+    assert float(parts.odds.sum()) == pytest.approx(2.0)
+
+
 def test_what_is_no_image_is_mixed_alone(clean):
     clouds = Samples(inputs=torch.rand(20, 16, 3), labels=torch.arange(20) % 2)
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).eval()
@@ -164,6 +190,7 @@ def test_images_that_are_no_pixels_are_mixed_alone(victim, clean):
         {"batch": 1},
         {"strong_views": -1},
         {"mining": -0.5},
+        {"enough": 0},
         {"consistency": -1.0},
         {"pressure": 0.0},
         {"clip": 0.0},

@@ -14,6 +14,8 @@ from detrojan.tuning import Context
 
 ROOM = 2**30
 """Bytes that all views may take."""
+AT_ONCE = 2**28
+"""Bytes of the pixels, as floats, of the views that are made at once."""
 FURTHEST = 10.0
 """The largest divergence that counts, so that no view is all that is shown."""
 
@@ -56,30 +58,37 @@ def contradictions(
     """
     if not (strong or joined) or clean.label_kind == "boxes" or not _pictures(clean):
         return None
-    generator = context.seeds.generator("views")
-    fit = min(1.0, ROOM / max(1, (strong + joined) * pixels_of(clean.inputs[0]).numel()))
-    device, images = context.execution.device, pixels_of(clean.inputs)
-    own = _answers(victim, images, context)
-    known = float(information(own).clamp_min(1e-3))
-    kinds = []
-    if strong:
-        which = _cycled(len(images), max(1, int(strong * fit)), generator)
-        kinds.append((strong_view(images[which], generator), own[which]))
-    if joined:
-        first, second = (_cycled(len(images), max(1, int(joined * fit)), generator) for _ in range(2))
-        halves = [context.task.augment(images[each], generator) for each in (first, second)]
+    generator, numel = context.seeds.generator("views"), clean.inputs[0].numel()
+    fit = min(1.0, ROOM / ((strong + joined) * numel))
+    own = _answers(victim, clean.inputs, context)
+
+    def of_one(which: Tensor) -> tuple[Tensor, Tensor]:
+        return strong_view(pixels_of(clean.inputs[which[0]]), generator), own[which[0]]
+
+    def of_two(which: Tensor) -> tuple[Tensor, Tensor]:
+        halves = [context.task.augment(pixels_of(clean.inputs[each]), generator) for each in which]
         pairs, share = side_by_side(halves[0], halves[1], generator)
-        kinds.append((pairs, torch.lerp(own[second], own[first], share.to(own).view(-1, 1, 1))))
-    odds = []
-    for views, wanted in kinds:
-        given = _answers(victim, views, context).clamp_min(1e-6).log()
-        apart = F.kl_div(given, wanted, reduction="none").sum((1, 2)).clamp(1e-3, FURTHEST) ** mining
-        odds.append(apart / apart.sum())
+        return pairs, torch.lerp(own[which[1]], own[which[0]], share.view(-1, 1, 1))
+
+    shown, answers, odds = list[Tensor](), list[Tensor](), list[Tensor]()
+    for count, sources, make in ((strong, 1, of_one), (joined, 2, of_two)):
+        if not count:
+            continue
+        drawn = [_cycled(len(own), max(1, int(count * fit)), generator) for _ in range(sources)]
+        apart = list[Tensor]()
+        for part in torch.stack(drawn).split(max(1, AT_ONCE // (4 * numel)), 1):
+            views, wanted = make(part)
+            apart.append(_apart(wanted, _answers(victim, views, context)))
+            shown.append(bytes_of(views))
+            answers.append(wanted)
+        weight = torch.cat(apart) ** mining
+        odds.append(weight / weight.sum())
+    device = context.execution.device
     return Views(
-        inputs=bytes_of(torch.cat([views for views, _ in kinds])).to(device),
-        wanted=torch.cat([wanted for _, wanted in kinds]).to(device),
+        inputs=torch.cat(shown).to(device),
+        wanted=torch.cat(answers).to(device),
         odds=torch.cat(odds).to(device),
-        information=known,
+        information=float(information(own).clamp_min(1e-3)),
     )
 
 
@@ -91,11 +100,16 @@ def _pictures(clean: Samples) -> bool:
 
 
 @torch.no_grad()
-def _answers(victim: nn.Module, pixels: Tensor, context: Context) -> Tensor:
+def _answers(victim: nn.Module, inputs: Tensor, context: Context) -> Tensor:
     """The victim's probabilities (N, M, A)."""
-    parts = [part.to(context.execution.device) for part in pixels.split(250)]
-    outputs = [context.forward(victim, context.preprocessing(part)) for part in parts]
+    parts = [context.preprocessing(pixels_of(part.to(context.execution.device))) for part in inputs.split(250)]
+    outputs = [context.forward(victim, part) for part in parts]
     return torch.cat([context.task.answers(context.task.logits(each)).cpu() for each in outputs])
+
+
+def _apart(wanted: Tensor, given: Tensor) -> Tensor:
+    """The divergence (N,) of answers from those that are wanted."""
+    return F.kl_div(given.clamp_min(1e-6).log(), wanted, reduction="none").sum((1, 2)).clamp(1e-3, FURTHEST)
 
 
 def _cycled(population: int, count: int, generator: Generator) -> Tensor:

@@ -28,7 +28,7 @@ from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import weights_of
 
 LEAST = dict.fromkeys(("optimism", "consistency", "strong_views", "joined_views", "mining", "warmup"), 0)
-LEAST |= {"learning_rate": 0, "weight_learning_rate": 0, "batch": 2}
+LEAST |= {"learning_rate": 0, "weight_learning_rate": 0, "enough": 1, "batch": 2}
 """The smallest value of each setting that has one."""
 
 
@@ -48,6 +48,8 @@ class ConsistencyDistil:
         batch: examples a step, drawn with replacement.
         learning_rate: of the factors; SGD with `momentum`.
         weight_learning_rate: of the weights; 0 keeps them as they are.
+        enough: with fewer clean samples than this, `consistency` and `weight_learning_rate` are smaller, by the
+            square of the share: a few images must not decide what all weights become.
         warmup: the share of the steps in which the rates rise; early answers to views are far off.
         clip: the largest length of the gradient of all factors, and of that of all weights.
         pressure: at the first step; it then grows or falls by at most `gain` a step, as a logarithm.
@@ -65,6 +67,7 @@ class ConsistencyDistil:
     batch: int = 128
     learning_rate: float = 0.2
     weight_learning_rate: float = 0.01
+    enough: int = 400
     momentum: float = 0.9
     warmup: float = 0.1
     clip: float = 1.0
@@ -94,9 +97,10 @@ class ConsistencyDistil:
         masks = self._masks(model)
         weights = [weight.requires_grad_() for weight in weights_of(masks.network) if self.weight_learning_rate]
         context.execution.place(masks).train()
+        trust = min(1.0, len(clean) / self.enough) ** 2
         groups = [
             {"params": list(masks.factors), "lr": self.learning_rate},
-            {"params": weights, "lr": self.weight_learning_rate},
+            {"params": weights, "lr": trust * self.weight_learning_rate},
         ]
         optimizer = torch.optim.SGD(groups[: 2 if weights else 1], momentum=self.momentum)
         optimizer.register_step_pre_hook(lambda *_: self._clip(groups))
@@ -121,7 +125,7 @@ class ConsistencyDistil:
             pressure = steering.follow(float(kept.detach()))
             if views is not None:
                 shown, wanted = views.draw(self.batch - self.batch // 2, context, generator)
-                kept = kept + self.consistency * views.lost(wanted, answered(shown))
+                kept = kept + trust * self.consistency * views.lost(wanted, answered(shown))
             return 2 * (kept + pressure * torch.cat(list(masks.factors)).square().mean())
 
         def project() -> None:
