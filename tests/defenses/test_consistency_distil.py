@@ -80,7 +80,7 @@ def test_few_samples_move_weights_less(victim, clean):
 
 
 def test_few_samples_weigh_views_less(victim, clean):
-    """With a tenth of the samples that are enough, a hundredth of the views and a tenth of the first pressure are the same."""
+    """A tenth of the samples that are enough is like a hundredth of the views and a tenth of the first pressure."""
     settings = {"weight_learning_rate": 0.0, "clip": 1e6}
     few = quick(enough=640, consistency=2.0, pressure=5.0, **settings)(victim, clean, context(victim)).losses
     same = quick(enough=64, consistency=0.02, pressure=0.5, **settings)(victim, clean, context(victim)).losses
