@@ -11,6 +11,8 @@ from torch import nn
 from detrojan import purify
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, BadData, BadWeights, UnknownName, Unsupported
+from detrojan.purification import default_method
+from detrojan.tasks import TASKS
 from detrojan.tuning import Tuned
 
 
@@ -228,3 +230,16 @@ def test_progress_is_told():
     steps = []
     purify(model.eval(), samples_of(40), method=NFT(steps=3, batch=4), on_step=steps.append)
     assert [(s.index, s.total) for s in steps] == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_images_and_all_else_have_a_method_of_their_own_by_default(task):
+    assert default_method(task) == default_method(TASKS.build(task))
+    assert default_method(task) == ("consistency_distil" if task == "image" else "nft")
+
+
+def test_without_a_method_the_default_purifies(monkeypatch):
+    ran = []
+    monkeypatch.setattr("detrojan.purification.default_method", lambda task: ran.append(task) or Scale(1.0))
+    assert purify(identity_network(), samples_of(40)).verdict.accepted
+    assert len(ran) == 1

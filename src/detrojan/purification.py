@@ -77,12 +77,20 @@ class Result:
         return write(self, Path(path), force=force, **extras)
 
 
+def default_method(task: Any) -> str:
+    """What a task's networks are purified with where no method is named.
+
+    Of images what has been measured to hold best, `consistency_distil`; of all else the paper's `nft`.
+    """
+    return "consistency_distil" if TASKS.name_of(TASKS.build(task)) == "image" else "nft"
+
+
 def purify(
     model: nn.Module,
     clean: Any,
     *,
     task: Any = "image",
-    method: Any = "consistency_distil",
+    method: Any = None,
     preprocessing: Preprocessing | None = None,
     device: str = "auto",
     precision: Precision = "auto",
@@ -99,7 +107,7 @@ def purify(
         model: any module whose output holds class scores; never changed.
         clean: a `Samples`, a pair of tensors, a dataset, a loader or a folder of class-named folders.
         task: a name of `detrojan list tasks`, or a configured task.
-        method: a name of `detrojan list defenses`, or a configured defense.
+        method: a name of `detrojan list defenses`, or a configured defense; None takes that of `default_method`.
         preprocessing: what stands between the samples and the model; None passes floats on as they are and scales
             bytes to [0, 1].
         device: `auto`, `cpu`, `cuda`, ...
@@ -120,8 +128,8 @@ def purify(
     """
     if not 0 <= held_out < 1 or not 0 <= tolerance <= 1:
         raise BadArgument(f"held_out must lie in [0, 1) and tolerance in [0, 1], got {held_out} and {tolerance}")
-    defense = DEFENSES.build(method)
     doing = TASKS.build(task)
+    defense = DEFENSES.build(default_method(doing) if method is None else method)
     _check_augmentation(defense, doing)
     samples = _taught(doing, gather(clean, labels=doing.labels))
     doing = task_for(task, samples)

@@ -80,10 +80,10 @@ def test_few_samples_move_weights_less(victim, clean):
 
 
 def test_few_samples_weigh_views_less(victim, clean):
-    """A tenth of the samples that are enough is like a hundredth of the views and a tenth of the first pressure."""
+    """A tenth of the samples that are enough is like a tenth of the weight of the views."""
     settings = {"weight_learning_rate": 0.0, "clip": 1e6}
-    few = quick(enough=640, consistency=2.0, pressure=5.0, **settings)(victim, clean, context(victim)).losses
-    same = quick(enough=64, consistency=0.02, pressure=0.5, **settings)(victim, clean, context(victim)).losses
+    few = quick(enough=640, consistency=2.0, **settings)(victim, clean, context(victim)).losses
+    same = quick(enough=64, consistency=0.2, **settings)(victim, clean, context(victim)).losses
     assert few == pytest.approx(same)
 
 

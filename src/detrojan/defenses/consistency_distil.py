@@ -48,9 +48,7 @@ class ConsistencyDistil:
         batch: examples a step, drawn with replacement.
         learning_rate: of the factors; SGD with `momentum`.
         weight_learning_rate: of the weights; 0 keeps them as they are.
-        enough: with fewer clean samples than this, the first pressure is smaller by the share that is there,
-            `consistency` and `weight_learning_rate` by its square: a few images can neither tell what all weights
-            should become, nor mend what a sudden pull breaks.
+        enough: with fewer clean samples, `consistency` and `weight_learning_rate` are smaller in proportion.
         warmup: the share of the steps in which the rates rise; early answers to views are far off.
         clip: the largest length of the gradient of all factors, and of that of all weights.
         pressure: at the first step; it then grows or falls by at most `gain` a step, as a logarithm.
@@ -101,13 +99,13 @@ class ConsistencyDistil:
         share = min(1.0, len(clean) / self.enough)
         groups = [
             {"params": list(masks.factors), "lr": self.learning_rate},
-            {"params": weights, "lr": share**2 * self.weight_learning_rate},
+            {"params": weights, "lr": share * self.weight_learning_rate},
         ]
         optimizer = torch.optim.SGD(groups[: 2 if weights else 1], momentum=self.momentum)
         optimizer.register_step_pre_hook(lambda *_: self._clip(groups))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         target = self.lost * len(clean) / (len(clean) + self.optimism)
-        steering = Steering(target=target, gain=self.gain, pressure=share * self.pressure)
+        steering = Steering(target=target, gain=self.gain, pressure=self.pressure)
         views = None
         if self.consistency:
             views = contradictions(
@@ -126,7 +124,7 @@ class ConsistencyDistil:
             pressure = steering.follow(float(kept.detach()))
             if views is not None:
                 shown, wanted = views.draw(self.batch - self.batch // 2, context, generator)
-                kept = kept + share**2 * self.consistency * views.lost(wanted, answered(shown))
+                kept = kept + share * self.consistency * views.lost(wanted, answered(shown))
             return 2 * (kept + pressure * torch.cat(list(masks.factors)).square().mean())
 
         def project() -> None:

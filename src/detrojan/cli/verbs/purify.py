@@ -34,7 +34,7 @@ def run(
     split: Split = "train",
     task: str | None = None,
     no_flip: Flag = False,
-    method: str = "consistency_distil",
+    method: str | None = None,
     settings: Annotated[Pairs, Parameter(name="--set")] = (),
     tolerance: float = 0.1,
     training: str | None = None,
@@ -60,7 +60,8 @@ def run(
         split: The part of a data set that they are taken from.
         task: What the network does: a name of `detrojan list tasks`; by default the one that fits the clean samples.
         no_flip: Do not mirror the images, where a mirrored one is another class, as with digits and signs.
-        method: The defense: a name of `detrojan list defenses`.
+        method: The defense: a name of `detrojan list defenses`; by default consistency_distil for images with one label
+            each, and nft for all else.
         settings: Settings of the method, such as steps=300; `detrojan list defenses NAME` shows them.
         tolerance: The largest loss of clean accuracy, as a share, that is accepted.
         training: What the model learned from, suspect or not, in the same forms as --clean; for methods that need it.
@@ -76,20 +77,21 @@ def run(
     outputs.check(out, report, force=force, inputs=(model,))
     from detrojan import parallel
     from detrojan.defenses import DEFENSES  # from here on torch is needed, which takes its seconds
-    from detrojan.purification import purify
+    from detrojan.purification import default_method, purify
 
     distributed = reading.together(sharded=sharded)
+    preprocessing = reading.preprocessing(images)
+    suspect, found = reading.load(model, network)
+    _check_suffix(out, found)
+    samples = reading.samples(clean, images, split=split)
+    kind = reading.task(task, samples, no_flip=no_flip)
+    method = method or default_method(kind)
     defense = reading.configured(DEFENSES, method, settings, flag="--set")
     if out is not None and getattr(defense, "guards", False):
         raise BadArgument(
             f"--out: what {method} finds is hooks on the network, and no file of weights can hold them; leave --out "
             "away to see the verdict alone, or take another method"
         )
-    preprocessing = reading.preprocessing(images)
-    suspect, found = reading.load(model, network)
-    _check_suffix(out, found)
-    samples = reading.samples(clean, images, split=split)
-    kind = reading.task(task, samples, no_flip=no_flip)
     samples = reading.clean_part(samples, first=first, count=clean_count, per_class=per_class, seed=running.seed)
     learned = None if training is None else reading.samples(training, images, split="train")
     _introduce(screen, found, network, suspect, samples, method, settings)
