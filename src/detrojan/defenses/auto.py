@@ -28,7 +28,7 @@ class Auto:
         steps: of each method; None leaves each its own.
     """
 
-    order: tuple[str, ...] = ("consistency_distil", "shrink_distil", "neuron_masks", "nft", "fine_tuning")
+    order: tuple[str, ...] = ("shrink_distil", "neuron_masks", "nft", "fine_tuning")
     tolerance: float = 0.03
     steps: int | None = None
 
