@@ -2,6 +2,7 @@
 
     python benchmarks/development.py train    # four victims of six epochs each; six of harder attacks at scale small
     python benchmarks/development.py score    # shrink_distil with several targets; writes development.md and .json here
+    python benchmarks/development.py views    # consistency_distil, whole and in parts; writes views.md and .json here
 
 PreActResNet-18 of width 16 on CIFAR-10 without its first 5,000 training images; clean samples come from those. Figures
 are made on the first 4,000 test images. Work lies in runs/development (not committed).
@@ -10,6 +11,7 @@ are made on the first 4,000 test images. Work lies in runs/development (not comm
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,6 +38,13 @@ HARDER = {"warp": ("wanet", 4, 15), "dynamic": ("dyn", 6, 16), "few colours": ("
 HARDER |= {"invisible": ("lira", 1, 18), "composite": ("cba", 9, 19), "sunset": ("fba", 3, 20)}
 RECIPE = Recipe(epochs=6, batch=128, learning_rate=0.1, small=0.6)
 TARGETS = (0.1, 0.05, 0.2)
+VIEWED = ("checker", "sunset", "few colours", "composite")
+PARTS = {
+    "whole": {},
+    "no pairs": {"joined_views": 0},
+    "no strong views": {"strong_views": 0},
+    "no choice": {"mining": 0},
+}
 
 
 def make() -> None:
@@ -61,28 +70,62 @@ def make() -> None:
 
 
 def score() -> None:
+    cells = [(name, count, {"lost": lost}) for lost in TARGETS for name in VICTIMS for count in (500, 10)]
+    for name, count, settings in cells:
+        run(RUNS / f"row-{name}-{count}-{settings['lost']}.json", name, count, "shrink_distil", settings)
+
+
+def views() -> None:
+    cells = [("whole", count, name) for count in (500, 10) for name in VIEWED]
+    cells += [(part, 500, name) for part in list(PARTS)[1:] for name in VIEWED]
+    for part, count, name in cells:
+        path = RUNS / f"views-{name}-{count}-{part}.json"
+        run(path, name, count, "consistency_distil", PARTS[part], part=part)
+
+
+def run(path: Path, name: str, count: int, method: str, settings: dict[str, Any], **told: str) -> None:
+    """Purify a victim and write the row, unless that is done or another process is at it."""
+    if not claim(path):
+        return
     pool = load_data("cifar10", split="train").subset(torch.arange(KEPT))
     test = load_data("cifar10", split="test").subset(torch.arange(4000))
-    for lost in TARGETS:
-        for name in VICTIMS:
-            model = checkpoint.load_into(
-                architectures.build("detrojan:preact_resnet18", width=16), checkpoint.read(RUNS / f"{name}.pth")
-            )
-            triggered = trigger(test, backdoor_of(RUNS / f"{name}.json"))
-            for count in (500, 10):
-                path = RUNS / f"row-{name}-{count}-{lost}.json"
-                if not claim(path):
-                    continue
-                clean, _ = sample(pool, per_class=count // 10, seed=0)
-                method = detrojan.DEFENSES.build("shrink_distil", lost=lost)
-                result = purify(model, clean, method=method, preprocessing=CIFAR10, tolerance=1.0)
-                row = {"victim": name, "count": count, "lost": lost, "notes": dict(result.notes), **origin()}
-                for when, network in (("before", model), ("after", result.model)):
-                    scores = evaluate(network, test, triggered, preprocessing=CIFAR10)
-                    row[when] = {k: 100 * getattr(scores, k).value for k in ("acc", "asr", "ra")}
-                write(path, row)
-                release(path)
-                print(name, count, lost, row["before"], row["after"], flush=True)
+    model = checkpoint.load_into(
+        architectures.build("detrojan:preact_resnet18", width=16), checkpoint.read(RUNS / f"{name}.pth")
+    )
+    triggered = trigger(test, backdoor_of(RUNS / f"{name}.json"))
+    clean, _ = sample(pool, per_class=count // 10, seed=0)
+    defense = detrojan.DEFENSES.build(method, **settings)
+    result = purify(model, clean, method=defense, preprocessing=CIFAR10, tolerance=1.0)
+    row = {"victim": name, "count": count, **settings, **told, "notes": dict(result.notes), **origin()}
+    for when, network in (("before", model), ("after", result.model)):
+        scores = evaluate(network, test, triggered, preprocessing=CIFAR10)
+        row[when] = {k: 100 * getattr(scores, k).value for k in ("acc", "asr", "ra")}
+    write(path, row)
+    release(path)
+    print(name, count, settings, row["before"], row["after"], flush=True)
+
+
+def views_table() -> None:
+    rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("views-*.json"))]
+    write(HERE / "views.json", {"rows": rows})
+    found = {(row["part"], row["count"], row["victim"]): row for row in rows}
+    lines = [
+        "# consistency_distil on development victims, whole and in parts",
+        "",
+        "One seed; ACC / ASR / RA in % on the first 4,000 test images. Written by",
+        f"`python benchmarks/development.py views`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
+        f"{rows[0]['date']}, {rows[0]['machine']}.",
+        "",
+        f"| what | clean images | {' | '.join(VIEWED)} |",
+        f"|---|---|{'---|' * len(VIEWED)}",
+    ]
+    before = {row["victim"]: _cell(row["before"]) for row in rows}
+    lines.append(f"| before | | {' | '.join(before.get(name, '-') for name in VIEWED)} |")
+    for part, count in dict.fromkeys((part, count) for part in PARTS for count in (500, 10)):
+        cells = [found.get((part, count, name)) for name in VIEWED]
+        if any(cells):
+            lines.append(f"| {part} | {count} | {' | '.join(_cell(c['after']) if c else '-' for c in cells)} |")
+    (HERE / "views.md").write_text("\n".join(lines) + "\n")
 
 
 def table() -> None:
@@ -116,12 +159,15 @@ def _cell(scores: dict[str, float]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("train", "score"))
+    parser.add_argument("stage", choices=("train", "score", "views"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.stage == "train":
         make()
+    elif arguments.stage == "views":
+        views()
+        views_table()
     else:
         score()
         table()

@@ -76,22 +76,18 @@ def run(
     screen = Screen(as_json=running.json)
     outputs.check(out, report, force=force, inputs=(model,))
     from detrojan import parallel
-    from detrojan.defenses import DEFENSES  # from here on torch is needed, which takes its seconds
-    from detrojan.purification import default_method, purify
+    from detrojan.purification import default_method, purify  # torch is needed, which takes its seconds
 
     distributed = reading.together(sharded=sharded)
+    defense = None if method is None else _defense(method, settings, out)
     preprocessing = reading.preprocessing(images)
     suspect, found = reading.load(model, network)
     _check_suffix(out, found)
     samples = reading.samples(clean, images, split=split)
     kind = reading.task(task, samples, no_flip=no_flip)
-    method = method or default_method(kind)
-    defense = reading.configured(DEFENSES, method, settings, flag="--set")
-    if out is not None and getattr(defense, "guards", False):
-        raise BadArgument(
-            f"--out: what {method} finds is hooks on the network, and no file of weights can hold them; leave --out "
-            "away to see the verdict alone, or take another method"
-        )
+    if method is None:
+        method = default_method(kind)
+        defense = _defense(method, settings, out)
     samples = reading.clean_part(samples, first=first, count=clean_count, per_class=per_class, seed=running.seed)
     learned = None if training is None else reading.samples(training, images, split="train")
     _introduce(screen, found, network, suspect, samples, method, settings)
@@ -117,6 +113,19 @@ def run(
     written = _write(screen, result, found, out=out, report=report, force=force)
     screen.finish(_document(result, found, written, code))
     return code
+
+
+def _defense(method: str, settings: Pairs, out: Path | None) -> Any:
+    """The method as it is asked for; refused where its result could not be written."""
+    from detrojan.defenses import DEFENSES
+
+    defense = reading.configured(DEFENSES, method, settings, flag="--set")
+    if out is not None and getattr(defense, "guards", False):
+        raise BadArgument(
+            f"--out: what {method} finds is hooks on the network, and no file of weights can hold them; leave --out "
+            "away to see the verdict alone, or take another method"
+        )
+    return defense
 
 
 def _check_suffix(out: Path | None, found: "Checkpoint") -> None:
