@@ -4,7 +4,8 @@
 
 For each file: `detrojan purify` with 500 clean images (stratified, of the first 5,000 CIFAR-10 test images, or of the
 first half of GTSRB's, cropped to the sign), then ACC, ASR and RA before and after on the last 5,000 (the other half).
-The two networks are in tests/strangers.py. Work lies in runs/strangers; finished files are not purified again.
+The two networks are in tests/strangers.py. Work lies in runs/strangers; finished files are not purified again, so that
+several of these may run at once, each with its own --method or --file.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from detrojan.attacks.badnets import BadNets
 from detrojan.data.samples import Samples, sample
 from detrojan.defenses import DEFENSES
 from detrojan.triggers import Trigger
+from detrojan.whole_files import beside
 from provenance import origin
 
 HERE = Path(__file__).parent
@@ -77,7 +79,8 @@ def prepare(stranger: Stranger) -> tuple[Path, Samples]:
     clean, _ = sample(data.subset(range(half)), count=500, seed=0)
     path = RUNS / f"{stranger.data.partition(':')[0]}-clean.npz"
     RUNS.mkdir(parents=True, exist_ok=True)
-    np.savez(path, images=clean.inputs.permute(0, 2, 3, 1).numpy(), labels=clean.labels.numpy())
+    with beside(path) as unfinished, unfinished.open("wb") as file:
+        np.savez(file, images=clean.inputs.permute(0, 2, 3, 1).numpy(), labels=clean.labels.numpy())
     return path, data.subset(range(half, len(data)))
 
 
@@ -100,9 +103,11 @@ def score(stranger: Stranger, path: Path, test: Samples) -> dict[str, float]:
     return {"acc": 100 * scores.acc.value, "asr": 100 * scores.asr.value, "ra": 100 * scores.ra.value}
 
 
-def run(folder: Path, methods: tuple[str, ...]) -> None:
+def run(folder: Path, methods: tuple[str, ...], files: tuple[str, ...]) -> None:
     for method in methods:
         for stranger in strangers(folder):
+            if files and stranger.file not in files:
+                continue
             row = RUNS / f"row-{stranger.name}-{method.replace(' ', '-')}.json"
             if row.exists():
                 continue
@@ -173,6 +178,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the folder of the four checkpoints")
     parser.add_argument("--method", choices=METHODS, action="append", help="run only this method; may be repeated")
+    parser.add_argument("--file", action="append", default=[], help="run only this checkpoint; may be repeated")
     arguments = parser.parse_args()
-    run(arguments.folder.resolve(), tuple(arguments.method or METHODS))
+    run(arguments.folder.resolve(), tuple(arguments.method or METHODS), tuple(arguments.file))
     table()
