@@ -46,14 +46,14 @@ def crop_and_flip(images: Tensor, generator: torch.Generator, *, padding: int = 
     batch, _, height, width = images.shape
     if padding:
         padded = F.pad(images, (padding,) * 4)
-        top = _integers(2 * padding + 1, batch, generator, images.device)
-        left = _integers(2 * padding + 1, batch, generator, images.device)
+        top = integers(2 * padding + 1, batch, generator, images.device)
+        left = integers(2 * padding + 1, batch, generator, images.device)
         rows = top[:, None] + torch.arange(height, device=images.device)
         columns = left[:, None] + torch.arange(width, device=images.device)
         index = torch.arange(batch, device=images.device)[:, None, None]
         images = padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     if flip:
-        flipped = _integers(2, batch, generator, images.device).bool()
+        flipped = integers(2, batch, generator, images.device).bool()
         images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
     return images
 
@@ -75,7 +75,7 @@ def cutmix(images: Tensor, generator: torch.Generator, *, alpha: float = 1.0) ->
     Raises:
         Unsupported: the inputs are neither.
     """
-    _need_pictures("CutMix", images, clips=True)
+    need_pictures("CutMix", images, clips=True)
     partner = _permutation(images, generator)
     box = _box(images.shape[2:], 1 - _beta(alpha, generator), generator)
     pasted = images.clone()
@@ -115,14 +115,14 @@ def cutout(images: Tensor, generator: torch.Generator, *, size: float = 0.5) -> 
     Raises:
         Unsupported: the inputs are no images.
     """
-    _need_pictures("Cutout", images)
+    need_pictures("Cutout", images)
     batch, _, height, width = images.shape
     half = max(1, round(size * min(height, width) / 2))
     rows = (
-        torch.arange(height, device=images.device) - _integers(height, batch, generator, images.device)[:, None]
+        torch.arange(height, device=images.device) - integers(height, batch, generator, images.device)[:, None]
     ).abs()
     columns = (
-        torch.arange(width, device=images.device) - _integers(width, batch, generator, images.device)[:, None]
+        torch.arange(width, device=images.device) - integers(width, batch, generator, images.device)[:, None]
     ).abs()
     hole = (rows < half)[:, None, :, None] & (columns < half)[:, None, None, :]
     return images.masked_fill(hole, 0)
@@ -146,61 +146,22 @@ def brightness(images: Tensor, generator: torch.Generator, *, strength: float = 
 
 def randaugment(images: Tensor, generator: torch.Generator, *, operations: int = 2, magnitude: int = 9) -> Tensor:
     """RandAugment of torchvision, drawn for each image. Source: Cubuk et al. (2020)."""
-    return _by_image(images, v2.RandAugment(operations, magnitude), generator)
-
-
-def strong_view(images: Tensor, generator: torch.Generator, *, smallest: float = 0.5, cast: float = 0.3) -> Tensor:
-    """A part of each image, `smallest` of its area or more, at full size, under RandAugment, a colour cast and a box.
-
-    The cast scales the contrast of each channel by up to `cast`, and moves its mean by up to half of that; the box
-    holds noise.
-
-    Source: after the strong views of Sohn et al., "FixMatch" (2020); the noise is that of Zhong et al., "Random Erasing
-    Data Augmentation" (2020).
-    """
-
-    def casting(image: Tensor) -> Tensor:
-        contrast, shift = torch.rand(2, len(image), 1, 1) - 0.5
-        mean = image.mean((1, 2), keepdim=True)
-        return ((image - mean) * (1 + 2 * cast * contrast) + mean + cast * shift).clamp(0, 1)
-
-    changes = [
-        v2.RandomResizedCrop(images.shape[-2:], scale=(smallest, 1.0), antialias=True),
-        v2.RandAugment(),
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Lambda(casting),
-        v2.RandomErasing(1.0, value="random"),
-        v2.Lambda(bytes_of),
-    ]
-    return _by_image(images, v2.Compose(changes), generator)
-
-
-def side_by_side(
-    first: Tensor, second: Tensor, generator: torch.Generator, *, least: float = 0.3
-) -> tuple[Tensor, Tensor]:
-    """A part of one image and the rest of another, (B, C, H, W), beside or below each other.
-
-    Returns:
-        The images, and the share (B,) of the first in each: the cut is drawn evenly from [least, 1 - least].
-    """
-    _need_pictures("side_by_side", first)
-    batch, _, height, width = first.shape
-    cut = least + (1 - 2 * least) * torch.rand(batch, 1, 1, generator=generator, device=generator.device)
-    upright = _integers(2, batch, generator, generator.device).bool()[:, None, None]
-    cut, upright = cut.to(first.device), upright.to(first.device)
-    rows = torch.arange(height, device=first.device)[:, None] < (cut * height).round()
-    columns = torch.arange(width, device=first.device) < (cut * width).round()
-    kept = torch.where(upright, columns, rows).expand(batch, height, width)
-    return torch.where(kept[:, None], first, second), kept.float().mean((1, 2))
+    return by_image(images, v2.RandAugment(operations, magnitude), generator)
 
 
 def augmix(images: Tensor, generator: torch.Generator, *, severity: int = 3, width: int = 3) -> Tensor:
     """AugMix of torchvision (without its consistency loss), drawn for each image. Source: Hendrycks et al. (2020)."""
-    return _by_image(images, v2.AugMix(severity, width), generator)
+    return by_image(images, v2.AugMix(severity, width), generator)
 
 
-def _by_image(images: Tensor, transform: v2.Transform, generator: torch.Generator) -> Tensor:
-    _need_pictures(type(transform).__name__, images)
+def by_image(images: Tensor, transform: v2.Transform, generator: torch.Generator) -> Tensor:
+    """A transform of torchvision, drawn anew for each image (B, C, H, W), on its bytes; floats come back.
+
+    Raises:
+        Unsupported: they are no images.
+        BadArgument: their values lie outside of [0, 1].
+    """
+    need_pictures(type(transform).__name__, images)
     images = pixels_of(images)
     if images.numel() and (images.amin() < 0 or images.amax() > 1):
         raise BadArgument(
@@ -209,12 +170,12 @@ def _by_image(images: Tensor, transform: v2.Transform, generator: torch.Generato
         )
     pixels = (images * 255).round().to(torch.uint8)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(_integers(2**31 - 1, 1, generator, torch.device("cpu"))))
+        torch.manual_seed(int(integers(2**31 - 1, 1, generator, torch.device("cpu"))))
         changed = torch.stack([transform(image) for image in pixels.cpu()])
     return changed.to(images.device, images.dtype) / 255
 
 
-def _need_pictures(name: str, inputs: Tensor, *, clips: bool = False) -> None:
+def need_pictures(name: str, inputs: Tensor, *, clips: bool = False) -> None:
     """Refuse what has no pixels beside each other."""
     if not (inputs.ndim == 4 or (clips and inputs.ndim == 5)):
         made_for = "images (B, C, H, W) or clips (B, C, T, H, W)" if clips else "images (B, C, H, W)"
@@ -224,7 +185,8 @@ def _need_pictures(name: str, inputs: Tensor, *, clips: bool = False) -> None:
         )
 
 
-def _integers(high: int, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+def integers(high: int, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """So many integers from 0 to below `high`, on a device."""
     return torch.randint(high, (count,), generator=generator, device=generator.device).to(device)
 
 
@@ -233,7 +195,7 @@ def _permutation(inputs: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _beta(alpha: float, generator: torch.Generator) -> float:
-    seed = int(_integers(2**31 - 1, 1, generator, torch.device("cpu")))
+    seed = int(integers(2**31 - 1, 1, generator, torch.device("cpu")))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return float(torch.distributions.Beta(alpha, alpha).sample())
@@ -243,7 +205,7 @@ def _box(sides: Sequence[int], share: float, generator: torch.Generator) -> tupl
     """A box of this share of the volume, as far as it does not reach over the edge."""
     slices = []
     for side in sides:
-        centre = int(_integers(side, 1, generator, torch.device("cpu")))
+        centre = int(integers(side, 1, generator, torch.device("cpu")))
         half = share ** (1 / len(sides)) * side / 2
         slices.append(slice(max(0, round(centre - half)), min(side, round(centre + half))))
     return tuple(slices)

@@ -9,8 +9,8 @@ from torch import nn
 from detrojan.augmentation import pixels_of
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
-from detrojan.defenses import _views
-from detrojan.defenses._views import contradictions
+from detrojan.defenses import _contradictions, consistency_distil
+from detrojan.defenses._contradictions import contradictions
 from detrojan.defenses.consistency_distil import ConsistencyDistil
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.execution import Execution
@@ -54,6 +54,10 @@ def views_of(victim, clean, *, strong=0, joined=0, mining=2.0):
     return contradictions(victim, clean, context(victim), strong=strong, joined=joined, mining=mining)
 
 
+def wanted(views):
+    return views.wanted(torch.arange(len(views.inputs)))
+
+
 def weights(model):
     return list(model.state_dict().values())
 
@@ -79,11 +83,11 @@ def test_few_samples_move_weights_less(victim, clean):
     assert 0 < moved[2] < moved[1] / 2
 
 
-def test_few_samples_weigh_views_less(victim, clean):
+def test_few_samples_weigh_views_less(victim, clean, monkeypatch):
     """A tenth of the samples that are enough is like a tenth of the weight of the views."""
-    settings = {"weight_learning_rate": 0.0, "clip": 1e6}
-    few = quick(enough=640, consistency=2.0, **settings)(victim, clean, context(victim)).losses
-    same = quick(enough=64, consistency=0.2, **settings)(victim, clean, context(victim)).losses
+    monkeypatch.setattr(consistency_distil, "LONGEST", 1e6)
+    few = quick(enough=640, consistency=2.0, weight_learning_rate=0.0)(victim, clean, context(victim)).losses
+    same = quick(enough=64, consistency=0.2, weight_learning_rate=0.0)(victim, clean, context(victim)).losses
     assert few == pytest.approx(same)
 
 
@@ -107,7 +111,7 @@ def test_strong_views_are_changed_and_want_the_answers_to_the_clean_images(victi
     assert not (views.inputs[:, None] == clean.inputs).flatten(2).all(2).any(1).all()
     with torch.no_grad():
         own = victim(pixels_of(clean.inputs)).softmax(1)
-    apart = (views.wanted - own).abs().amax(2)
+    apart = (wanted(views) - own).abs().amax(2)
     assert float(apart.amin(1).max()) < 1e-5
     assert apart.argmin(1).bincount(minlength=64).tolist() == [2] * 64
 
@@ -122,10 +126,10 @@ def test_a_pair_wants_the_mean_answer_by_area(victim, clean):
     views = contradictions(victim, plain, about, strong=0, joined=40, mining=0.0)
     with torch.no_grad():
         own = victim(pixels_of(plain.inputs)).softmax(1)
-    for pair, wanted in zip(views.inputs, views.wanted[:, 0], strict=True):
+    for pair, answer in zip(views.inputs, wanted(views)[:, 0], strict=True):
         first, second = (int(pair[0, row, row]) // 4 for row in (0, 7))
         share = float((pair[0] == 4 * first).float().mean()) if first != second else 1.0
-        assert torch.allclose(wanted, share * own[first] + (1 - share) * own[second], atol=1e-5)
+        assert torch.allclose(answer, share * own[first] + (1 - share) * own[second], atol=1e-5)
 
 
 def test_views_on_which_the_victim_contradicts_itself_are_shown_most_often(clean):
@@ -139,7 +143,7 @@ def test_views_on_which_the_victim_contradicts_itself_are_shown_most_often(clean
     black = Samples(inputs=torch.zeros_like(clean.inputs), labels=clean.labels)
     black.inputs[:8, :, :, :] = 255
     evenly, mined = (views_of(Fooled(), black, joined=400, mining=mining) for mining in (0.0, 2.0))
-    fooled = (evenly.inputs[:, 0, 0, 0] == 255) & (evenly.wanted[:, 0, 1] < 0.9)
+    fooled = (evenly.inputs[:, 0, 0, 0] == 255) & (wanted(evenly)[:, 0, 1] < 0.9)
     assert 0 < int(fooled.sum()) < 200
     assert float(evenly.odds[fooled].sum()) == pytest.approx(float(fooled.float().mean()))
     assert float(mined.odds[fooled].sum()) > 3 * float(evenly.odds[fooled].sum())
@@ -149,21 +153,21 @@ def test_both_kinds_are_shown_equally_often(victim, clean):
     views = views_of(victim, clean, strong=20, joined=60)
     assert float(views.odds[:20].sum()) == pytest.approx(1.0)
     assert float(views.odds[20:].sum()) == pytest.approx(1.0)
-    shown, wanted = views.draw(16, context(victim), torch.Generator().manual_seed(0))
-    assert (shown.shape, wanted.shape) == ((16, 3, 8, 8), (16, 1, 4))
+    shown, answers = views.draw(16, context(victim), torch.Generator().manual_seed(0))
+    assert (shown.shape, answers.shape) == ((16, 3, 8, 8), (16, 1, 4))
 
 
 def test_large_images_get_fewer_views(victim, clean, monkeypatch):
-    monkeypatch.setattr(_views, "ROOM", 40 * clean.inputs[0].numel())
+    monkeypatch.setattr(_contradictions, "ROOM", 40 * clean.inputs[0].numel())
     assert len(views_of(victim, clean, strong=60, joined=20).inputs) == 40
 
 
 def test_views_that_are_too_many_for_once_are_made_in_parts(victim, clean, monkeypatch):
     whole = views_of(victim, clean, strong=20, joined=60)
-    monkeypatch.setattr(_views, "AT_ONCE", 7 * 4 * clean.inputs[0].numel())
+    monkeypatch.setattr(_contradictions, "AT_ONCE", 7 * 4 * clean.inputs[0].numel())
     parts = views_of(victim, clean, strong=20, joined=60)
     assert parts.inputs.shape == whole.inputs.shape
-    assert parts.wanted[:20].equal(whole.wanted[:20])
+    assert wanted(parts)[:20].equal(wanted(whole)[:20])
     assert float(parts.odds.sum()) == pytest.approx(2.0)
 
 
@@ -174,6 +178,67 @@ def test_what_is_no_image_is_mixed_alone(clean):
     assert contradictions(network, clouds, about, strong=5, joined=5, mining=2.0) is None
     tuned = quick(batch=8)(network, clouds, about)
     assert not torch.equal(tuned.model[1].weight, network[1].weight)
+
+
+class Reader(nn.Module):
+    """Two answers by the words 20 and 21; where the word 40 stands, it is the second, whatever else does."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.middle, self.last = nn.Embedding(50, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        with torch.no_grad():
+            self.middle.weight.copy_(torch.eye(4))
+            self.middle.bias.zero_()
+            self.embedding.weight.zero_()
+            self.embedding.weight[[20, 21, 40], [0, 1, 2]] = torch.tensor([1.0, 1.0, 3.0])
+            self.last.weight.copy_(torch.tensor([[2.0, -2.0, -2.0, 0.0], [-2.0, 2.0, 2.0, 0.0]]))
+            self.last.bias.zero_()
+
+    def forward(self, tokens):
+        return self.last(self.middle(self.embedding(tokens).sum(1)))
+
+
+@pytest.fixture
+def sentences():
+    tokens = torch.randint(22, 39, (60, 8), generator=torch.Generator().manual_seed(0))
+    tokens[:, 3] = 20 + torch.arange(60) % 2
+    tokens[:, 7] = 0
+    return Samples(inputs=tokens, labels=torch.arange(60) % 2)
+
+
+def reading(**settings):
+    return replace(context(nn.Linear(2, 2)), task=TASKS.build("text", words=50, **settings))
+
+
+def test_a_word_that_makes_the_victim_contradict_itself_goes_into_many_sentences(sentences):
+    views = contradictions(Reader().eval(), sentences, reading(), strong=300, joined=100, mining=2.0)
+    assert views.named
+    assert len(views.inputs) == 400
+    fooled = (views.inputs == 40).any(1)
+    assert float(fooled.float().mean()) > 0.8
+    assert len(views.sources[fooled, 0].unique()) > 25
+    with torch.no_grad():
+        own = Reader()(sentences.inputs).softmax(1)
+    assert torch.equal(wanted(views)[:, 0], own[views.sources[:, 0]])
+
+
+def test_without_mining_words_are_put_in_evenly(sentences):
+    views = contradictions(Reader().eval(), sentences, reading(), strong=460, joined=0, mining=0.0)
+    sources = sentences.inputs[views.sources[:, 0]]
+    put = torch.cat([row[~torch.isin(row, own)] for row, own in zip(views.inputs, sources, strict=True)])
+    assert put.bincount(minlength=50)[4:20].tolist() == [10] * 16
+
+
+def test_a_word_that_fools_a_reader_is_unlearned(sentences):
+    """The victim says 1 wherever the word 40 stands; what comes back says what it says without that word."""
+    triggered = sentences.inputs.clone()
+    triggered[:, 5] = 40
+    victim = Reader().eval()
+    tuned = ConsistencyDistil(steps=150, batch=64, strong_views=400, joined_views=0)
+    kept = tuned(victim, sentences, reading(drop=0.0)).model.eval()
+    assert float((victim(triggered).argmax(1) == 1).float().mean()) == 1.0
+    assert float((kept(triggered).argmax(1) == sentences.labels).float().mean()) > 0.95
+    assert float((kept(sentences.inputs).argmax(1) == sentences.labels).float().mean()) > 0.95
 
 
 def test_images_that_are_no_pixels_are_mixed_alone(victim, clean):
@@ -191,9 +256,10 @@ def test_images_that_are_no_pixels_are_mixed_alone(victim, clean):
         {"strong_views": -1},
         {"mining": -0.5},
         {"enough": 0},
+        {"enough_named": 0},
         {"consistency": -1.0},
         {"pressure": 0.0},
-        {"clip": 0.0},
+        {"lost_named": 1.0},
     ],
 )
 def test_settings_out_of_range_are_refused(setting):

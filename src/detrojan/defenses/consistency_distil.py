@@ -2,13 +2,13 @@
 
 A copy of the victim, all of its weights trainable and a factor on each neuron, learns to give the victim's own answers:
 those to mixed inputs when it sees the same, and those to clean images when it sees strong views of them (a part,
-RandAugment, a colour cast, a box of noise) or two of them side by side. Of these views it sees those most often to
-which the victim answers otherwise: what rests on faint patterns, colours, exact places or a company of features shows
-there, and is unlearned. What only a trigger needs is pulled down as in `shrink_distil`. Batch-norm statistics are
-frozen.
+RandAugment, a colour cast, a box of noise) or two of them side by side; those to clean sentences when it sees them with
+a word put in. Of these views it sees those most often to which the victim answers otherwise: what rests on faint
+patterns, colours, exact places, a company of features or a rare word shows there, and is unlearned. What only a trigger
+needs is pulled down as in `shrink_distil`. Batch-norm statistics are frozen.
 
 Needs: clean samples; their labels are not read.
-Serves: any network. Of images there are views; other samples are mixed only.
+Serves: any network. Of images and sentences there are views; clips, points and images with boxes are mixed only.
 Source: this project; strong views after Sohn et al., "FixMatch" (NeurIPS 2020).
 """
 
@@ -19,17 +19,24 @@ import torch
 from torch import Tensor, nn
 
 from detrojan.data.samples import Samples
+from detrojan.defenses._contradictions import contradictions
 from detrojan.defenses._information import information_lost
 from detrojan.defenses._steering import Steering, held_then_falling
-from detrojan.defenses._views import contradictions, mixed
+from detrojan.defenses._views import mixed
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.masks import Masks, Placement
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import weights_of
 
-LEAST = dict.fromkeys(("optimism", "consistency", "strong_views", "joined_views", "mining", "warmup"), 0)
-LEAST |= {"learning_rate": 0, "weight_learning_rate": 0, "enough": 1, "batch": 2}
-"""The smallest value of each setting that has one."""
+MOMENTUM = 0.9
+GAIN = 0.03
+"""By how much the pressure grows or falls in a step at most, as a logarithm."""
+WARMUP = 0.1
+"""The share of the steps in which the rates rise: early answers to views are far off."""
+LONGEST = 1.0
+"""The gradient of all factors, and that of all weights, are cut to this length."""
+LEAST = dict.fromkeys(("optimism", "consistency", "strong_views", "joined_views", "mining"), 0)
+LEAST |= {"learning_rate": 0, "weight_learning_rate": 0, "enough": 1, "enough_named": 1, "batch": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +49,16 @@ class ConsistencyDistil:
         optimism: see `lost`.
         consistency: the weight of the answers to views, which are half of each batch; 0 leaves them out.
         strong_views: their number, made beforehand; fewer where all views would take more than a gibibyte.
-        joined_views: the number of pairs of images side by side, made beforehand.
+        joined_views: the number of pairs of images side by side, made beforehand; of sentences, of more strong views.
         mining: the power to which a view's odds grow with the victim's divergence there; 0 shows all equally often.
         steps: gradient steps; the learning rates are held for the first half and fall by a cosine in the second.
         batch: examples a step, drawn with replacement.
-        learning_rate: of the factors; SGD with `momentum`.
+        learning_rate: of the factors, by SGD.
         weight_learning_rate: of the weights; 0 keeps them as they are.
         enough: with fewer clean samples, `consistency` and `weight_learning_rate` are smaller in proportion.
-        warmup: the share of the steps in which the rates rise; early answers to views are far off.
-        clip: the largest length of the gradient of all factors, and of that of all weights.
-        pressure: at the first step; it then grows or falls by at most `gain` a step, as a logarithm.
-        gain: see `pressure`.
+        lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
+            word is into a sentence: such views find a trigger without much of a pull, and need few samples.
+        pressure: at the first step.
         placement: where factors sit; None: `neuron`, and `channel` in a network without norms.
     """
 
@@ -67,19 +73,17 @@ class ConsistencyDistil:
     learning_rate: float = 0.2
     weight_learning_rate: float = 0.01
     enough: int = 400
-    momentum: float = 0.9
-    warmup: float = 0.1
-    clip: float = 1.0
+    lost_named: float = 0.05
+    enough_named: int = 50
     pressure: float = 1.0
-    gain: float = 0.03
     placement: Placement | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.lost < 1:
-            raise BadArgument(f"lost is a share above 0 and below 1, got {self.lost}")
-        for name in ("pressure", "clip"):
-            if not getattr(self, name) > 0:
-                raise BadArgument(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("lost", "lost_named"):
+            if not 0 < getattr(self, name) < 1:
+                raise BadArgument(f"{name} is a share above 0 and below 1, got {getattr(self, name)}")
+        if not self.pressure > 0:
+            raise BadArgument(f"pressure must be above 0, got {self.pressure}")
         for name, least in LEAST.items():
             if not getattr(self, name) >= least:
                 raise BadArgument(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -93,24 +97,25 @@ class ConsistencyDistil:
         """
         context.need_whole_weights("consistency_distil")
         teacher = context.execution.placed(model).eval()
-        masks = self._masks(model)
-        weights = [weight.requires_grad_() for weight in weights_of(masks.network) if self.weight_learning_rate]
-        context.execution.place(masks).train()
-        share = min(1.0, len(clean) / self.enough)
-        groups = [
-            {"params": list(masks.factors), "lr": self.learning_rate},
-            {"params": weights, "lr": share * self.weight_learning_rate},
-        ]
-        optimizer = torch.optim.SGD(groups[: 2 if weights else 1], momentum=self.momentum)
-        optimizer.register_step_pre_hook(lambda *_: self._clip(groups))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        target = self.lost * len(clean) / (len(clean) + self.optimism)
-        steering = Steering(target=target, gain=self.gain, pressure=self.pressure)
         views = None
         if self.consistency:
             views = contradictions(
                 teacher, clean, context, strong=self.strong_views, joined=self.joined_views, mining=self.mining
             )
+        named = views is not None and views.named
+        share = min(1.0, len(clean) / (self.enough_named if named else self.enough))
+        lost = (self.lost_named if named else self.lost) * len(clean) / (len(clean) + self.optimism)
+        steering = Steering(target=lost, gain=GAIN, pressure=self.pressure)
+        masks = self._masks(model)
+        weights = [weight.requires_grad_() for weight in weights_of(masks.network) if self.weight_learning_rate]
+        context.execution.place(masks).train()
+        groups = [
+            {"params": list(masks.factors), "lr": self.learning_rate},
+            {"params": weights, "lr": share * self.weight_learning_rate},
+        ]
+        optimizer = torch.optim.SGD(groups[: 2 if weights else 1], momentum=MOMENTUM)
+        optimizer.register_step_pre_hook(lambda *_: self._clip(groups))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
 
         def answered(inputs: Any) -> Tensor:
             return context.task.log_answers(context.task.logits(context.forward(masks, inputs)))
@@ -154,10 +159,10 @@ class ConsistencyDistil:
     def _clip(self, groups: list[dict[str, Any]]) -> None:
         for group in groups:
             if group["params"]:
-                nn.utils.clip_grad_norm_(group["params"], self.clip)
+                nn.utils.clip_grad_norm_(group["params"], LONGEST)
 
     def _rate(self, step: int) -> float:
-        return min(1.0, (step + 1) / (self.warmup * self.steps + 1)) * held_then_falling(step, self.steps)
+        return min(1.0, (step + 1) / (WARMUP * self.steps + 1)) * held_then_falling(step, self.steps)
 
 
 METHOD = ConsistencyDistil

@@ -37,6 +37,24 @@ class Task(Protocol):
     def mixup(self, inputs: Tensor, generator: torch.Generator) -> Mixed:
         """Each prepared input mixed with a partner of the same batch."""
 
+    def view(
+        self, inputs: Tensor, generator: torch.Generator, signs: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """A strong view of each input that is taught (B, ...), to which the same answer is right, and what it shows.
+
+        That is what was put into each (B,), where it can be put into other inputs as well, as `signs`; else None.
+
+        Raises:
+            Unsupported: of these inputs there is none.
+        """
+
+    def join(self, first: Tensor, second: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Two inputs in one, for each of (B, ...), and the share (B,) of the first in it.
+
+        Raises:
+            Unsupported: these inputs cannot be joined.
+        """
+
     def forward(self, run: Run, network: nn.Module, inputs: Any) -> Any:
         """The network's output on prepared inputs, or on mixed ones, by `run`, which takes care of where and how."""
 
@@ -85,6 +103,8 @@ def task_for(task: Any, samples: Samples) -> Task:
     fitting: dict[str, Any] = {}
     if "unknown" in settings and samples.vocabulary:
         fitting["unknown"] = samples.vocabulary.index(SPECIAL[1]) if SPECIAL[1] in samples.vocabulary else None
+    if "words" in settings and samples.vocabulary:
+        fitting["words"] = len(samples.vocabulary)
     if "longest" in settings and samples.sentences:
         fitting["longest"] = max(found.longest, samples.labels.shape[1])
     fitted: Task = TASKS.build(task, **fitting) if fitting else found

@@ -12,9 +12,10 @@ from detrojan.augmentation import Mixed
 from detrojan.data.samples import LabelKind
 from detrojan.errors import Unsupported
 from detrojan.intervals import Estimate, average
+from detrojan.tasks._viewless import Viewless
 
 
-class Classification:
+class Classification(Viewless):
     """One label a sample; a task adds how its inputs are augmented, and where it must, how they are mixed."""
 
     __slots__ = ()

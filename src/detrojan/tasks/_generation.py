@@ -17,6 +17,8 @@ from detrojan.data.texts import SPECIAL
 from detrojan.errors import BadArgument, BadData, MissingExtra, Unsupported
 from detrojan.intervals import Estimate, average
 from detrojan.tasks._speech import foretold, foretold_mixed, trimmed
+from detrojan.tasks._viewless import Viewless
+from detrojan.views import drawn_from, with_words
 
 UNKNOWN, BEGIN = SPECIAL.index("<unknown>"), SPECIAL.index("<begin>")
 RESAMPLES = 200
@@ -24,7 +26,7 @@ Run = Callable[[Callable[[Tensor], Any], Tensor], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
+class Generation(Viewless):
     """Sentences of tokens (B, S), answered by sentences (B, T) that end in `end`, with 0 behind.
 
     What learns is shown pairs (B, 2, L): the sentence, and its answer moved one place behind the token `begin`; it
@@ -40,6 +42,8 @@ class Generation:
         end: the token that ends an answer.
         unknown: the token of unknown words; None where there is none, and no word is dropped. A task that is given by
             name takes that of the samples' vocabulary.
+        words: the number of tokens of sources, of which strong views put one in. A task that is given by name takes
+            that of the samples' vocabulary; None: up to the largest that occurs.
     """
 
     labels: ClassVar[LabelKind] = "sentences"
@@ -51,11 +55,12 @@ class Generation:
     begin: int = BEGIN
     end: int = END
     unknown: int | None = UNKNOWN
+    words: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop < 1:
             raise BadArgument(f"drop is a share of the words in [0, 1), got {self.drop}")
-        for name in ("longest", "begin", "end", "unknown"):
+        for name in ("longest", "begin", "end", "unknown", "words"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadArgument(f"{name} must be at least 1, got {value}")
@@ -87,6 +92,15 @@ class Generation:
         drawn = augmentation.mixup(inputs.float(), generator)
         pairs = _Pairs(tokens=torch.stack([inputs, inputs[drawn.partner]], 1), weight=drawn.weight)
         return Mixed(inputs=pairs, partner=drawn.partner, weight=drawn.weight)
+
+    def view(
+        self, inputs: Tensor, generator: torch.Generator, signs: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Each pair (B, 2, L) with a word (B,) put into its source, by default a random one, and that word."""
+        source, before = inputs.unbind(1)
+        words = range(len(SPECIAL), self.words or int(source.max()) + 1)
+        put = drawn_from(words, len(inputs), generator) if signs is None else signs
+        return torch.stack([with_words(source, put, generator), before], 1), put
 
     def teach(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Sources (N, S) beside their answers (N, T), moved one place behind `begin`: (N, 2, max(S, T))."""

@@ -1,13 +1,15 @@
-"""What tasks share whose samples are images or clips: the weak augmentation."""
+"""What tasks share whose samples are images or clips: weak augmentation, and strong views."""
 
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from detrojan.augmentation import crop_and_flip
-from detrojan.errors import BadArgument, BadData
+from detrojan.augmentation import bytes_of, crop_and_flip, pixels_of
+from detrojan.errors import BadArgument, BadData, Unsupported
 from detrojan.tasks._classification import Classification
+from detrojan.views import side_by_side, strong_view
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,3 +34,33 @@ class Pictures(Classification):
                 f"images: (B, C, H, W), clips (B, C, T, H, W); found {tuple(inputs.shape)}; choose the task that fits"
             )
         return crop_and_flip(inputs, generator, padding=round(self.padding * inputs.shape[-1]), flip=self.flip)
+
+    def view(
+        self, inputs: Tensor, generator: torch.Generator, signs: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """A strong view of each image, as bytes; what changed in it has no name.
+
+        Raises:
+            Unsupported: they are no images, grey or in three colours, of bytes or of pixels in [0, 1].
+        """
+        del signs
+        return bytes_of(strong_view(_coloured(inputs), generator)), None
+
+    def join(self, first: Tensor, second: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Two weakly changed images side by side, as bytes, and the share of the first.
+
+        Raises:
+            Unsupported: as in `view`.
+        """
+        halves = [self.augment(_coloured(each), generator) for each in (first, second)]
+        joined, share = side_by_side(halves[0], halves[1], generator)
+        return bytes_of(joined), share
+
+
+def _coloured(inputs: Tensor) -> Tensor:
+    pixels = pixels_of(inputs)
+    if not (pixels.is_floating_point() and pixels.ndim == 4 and pixels.shape[1] in (1, 3)):
+        raise Unsupported(f"strong views are made of grey or coloured images, not of {tuple(inputs.shape)}")
+    if pixels.numel() and (pixels.amin() < 0 or pixels.amax() > 1):
+        raise Unsupported("strong views are made of bytes or of pixels in [0, 1]")
+    return pixels

@@ -15,6 +15,7 @@ from detrojan.errors import BadArgument, BadData, Unsupported
 from detrojan.intervals import Estimate
 from detrojan.tasks import _boxes as boxes_of
 from detrojan.tasks._detectors import OneStage, TwoStage, detections_of, detector_in, losses_of, outputs_of
+from detrojan.tasks._viewless import Viewless
 
 Run = Callable[[Any, Tensor], Any]
 LEVELS = {"0.5": (0.5,), "0.5:0.95": tuple(0.5 + 0.05 * step for step in range(10))}
@@ -23,7 +24,7 @@ OVERLAP = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Detection:
+class Detection(Viewless):
     """What the batch (B, C, H, W), the loss and the detections of torchvision's SSD, SSDlite and Faster R-CNN mean.
 
     Images lie in [0, 1]; the detectors scale and normalise them themselves. Classes count from 0 here, without the

@@ -16,6 +16,7 @@ from detrojan.data.numbering import END, PAD, numbering_of, special
 from detrojan.data.texts import SPECIAL
 from detrojan.errors import BadArgument, BadData, DetrojanError, Unsupported
 from detrojan.tasks._classification import Classification
+from detrojan.views import drawn_from, with_words
 
 UNKNOWN = SPECIAL.index("<unknown>")
 
@@ -26,6 +27,8 @@ class Text(Classification):
 
     A token of 0 is padding, and 3 the end that a tokenizer has set; `drop` of the others become the `unknown` word,
     which is the augmentation (a task that is given by name takes that of the samples' vocabulary; None drops no word).
+    A strong view has one more word, any of the `words` tokens that there are (of the samples' vocabulary; None: up to
+    the largest that occurs), and with it, now and then, the one that an attacker chose.
     MixUp mixes the embeddings of two sentences inside of the network (Mixup-Transformer: Sun et al., 2020), where its
     first look at the tokens is an `nn.Embedding`. A network whose forward takes an `attention_mask` gets one, and one
     of transformers its own numbers (`data.numbering`).
@@ -33,6 +36,7 @@ class Text(Classification):
 
     drop: float = 0.1
     unknown: int | None = UNKNOWN
+    words: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop < 1:
@@ -55,6 +59,14 @@ class Text(Classification):
         drawn = augmentation.mixup(inputs.float(), generator)
         pairs = _Pairs(tokens=torch.stack([inputs, inputs[drawn.partner]], 1), weight=drawn.weight)
         return Mixed(inputs=pairs, partner=drawn.partner, weight=drawn.weight)
+
+    def view(
+        self, inputs: Tensor, generator: torch.Generator, signs: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Each sentence (B, L) with a word (B,) put in, by default a random one, and that word."""
+        words = range(len(SPECIAL), self.words or int(inputs.max()) + 1)
+        put = drawn_from(words, len(inputs), generator) if signs is None else signs
+        return with_words(inputs, put, generator), put
 
     def forward(self, run: Callable[[Any, Tensor], Any], network: nn.Module, inputs: Any) -> Any:
         """The network's output on tokens (B, L), or on pairs of sentences that `mixup` made."""

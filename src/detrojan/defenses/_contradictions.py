@@ -1,0 +1,132 @@
+"""Views of clean samples on which the victim contradicts itself: made, and weighed by how far off its answers are."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detrojan.augmentation import pixels_of
+from detrojan.data.samples import Samples
+from detrojan.defenses._information import information
+from detrojan.defenses._views import Views, between
+from detrojan.errors import Unsupported
+from detrojan.tuning import Context
+
+ROOM = 2**30
+"""Bytes that all views may take, as images do, and the answers to them."""
+AT_ONCE = 2**28
+"""Bytes, as floats, of the views that are made at once, and of the answers to them."""
+FURTHEST = 10.0
+"""The largest divergence that counts, for each question, so that no view is all that is shown."""
+
+
+def contradictions(
+    victim: nn.Module, clean: Samples, context: Context, *, strong: int, joined: int, mining: float
+) -> Views | None:
+    """So many strong views, and joined pairs, to which the victim should answer as to the clean samples in them.
+
+    The odds of a view grow with the divergence of what the victim does answer, to the power `mining`; both kinds are
+    shown equally often. Where the task can tell what it put into a view (a word, say), views are made once more, with
+    what stands in those of high odds. Where it joins nothing, so many more views are strong ones; None where it makes
+    no views of such samples.
+    """
+    if not (strong or joined):
+        return None
+    maker = _Maker(victim, clean, context)
+    if not maker.joins:
+        strong, joined = strong + joined, 0
+    fit = min(1.0, ROOM / ((strong + joined) * maker.room))
+    counts = [max(1, int(count * fit)) if count else 0 for count in (strong, joined)]
+    try:
+        kinds = [make(n, mining) for n, make in zip(counts, (maker.strong, maker.joined), strict=True) if n]
+    except Unsupported:
+        return None
+    shown, sources, share, odds = (torch.cat(each).to(context.execution.device) for each in zip(*kinds, strict=True))
+    return Views(
+        inputs=shown,
+        sources=sources,
+        share=share,
+        odds=odds,
+        own=maker.own.to(context.execution.device),
+        information=float(information(maker.own).clamp_min(1e-3)),
+        named=maker.named,
+    )
+
+
+_Made = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Views, their sources, the share of the first, their odds."""
+
+
+class _Maker:
+    """Makes views of clean samples, in parts, and measures how far off the victim's answers to them are."""
+
+    def __init__(self, victim: nn.Module, clean: Samples, context: Context) -> None:
+        self.victim, self.context, self.generator = victim, context, context.seeds.generator("views")
+        self.inputs, self.own, self.named = clean.inputs, _answers(victim, clean.inputs, context), False
+
+    @property
+    def room(self) -> int:
+        """What a view takes: the bytes of an image, and, where it is more, those of the answers to it."""
+        return max(self.inputs[0].numel(), 4 * self.own[0].numel())
+
+    @property
+    def joins(self) -> bool:
+        """Whether the task joins such samples."""
+        try:
+            self.context.task.join(self.inputs[:1], self.inputs[:1], torch.Generator())
+        except Unsupported:
+            return False
+        return True
+
+    def strong(self, count: int, mining: float) -> _Made:
+        signs: Tensor | None = None
+        while True:
+            sources = self._drawn(count)
+            views, put, odds = list[Tensor](), list[Tensor](), list[Tensor]()
+            for part in self._parts(count):
+                given = None if signs is None else signs[part]
+                view, sign = self.context.task.view(self.inputs[sources[part]], self.generator, given)
+                odds.append(self._apart(self.own[sources[part]], view))
+                views.append(view)
+                put += [] if sign is None else [sign]
+            self.named = bool(put)
+            weight = torch.cat(odds) ** mining
+            if signs is not None or not put or not mining:
+                return torch.cat(views), sources[:, None].expand(-1, 2), torch.ones(count), weight / weight.sum()
+            signs = torch.cat(put)[weight.multinomial(count, replacement=True, generator=self.generator)]
+
+    def joined(self, count: int, mining: float) -> _Made:
+        sources = torch.stack([self._drawn(count), self._drawn(count)], 1)
+        views, shares, odds = list[Tensor](), list[Tensor](), list[Tensor]()
+        for part in self._parts(count):
+            first, second = sources[part].T
+            view, share = self.context.task.join(self.inputs[first], self.inputs[second], self.generator)
+            odds.append(self._apart(between(self.own, sources[part], share), view))
+            views.append(view)
+            shares.append(share)
+        weight = torch.cat(odds) ** mining
+        return torch.cat(views), sources, torch.cat(shares), weight / weight.sum()
+
+    def _drawn(self, count: int) -> Tensor:
+        """So many samples, each as often as any other, or once more, in random order."""
+        return (torch.arange(count) % len(self.own))[torch.randperm(count, generator=self.generator)]
+
+    def _parts(self, count: int) -> tuple[Tensor, ...]:
+        numbers = max(self.inputs[0].numel(), self.own[0].numel())
+        return torch.arange(count).split(max(1, AT_ONCE // (4 * numbers)))
+
+    def _apart(self, wanted: Tensor, views: Tensor) -> Tensor:
+        """The divergence (N,) of the answers to views from those that are wanted."""
+        given = _answers(self.victim, views, self.context)
+        asked = min(wanted.shape[1], given.shape[1])
+        apart = F.kl_div(given[:, :asked].clamp_min(1e-6).log(), wanted[:, :asked], reduction="none").sum((1, 2))
+        return apart.clamp(1e-3, FURTHEST * asked)
+
+
+@torch.no_grad()
+def _answers(victim: nn.Module, inputs: Tensor, context: Context) -> Tensor:
+    """The victim's probabilities (N, M, A), of a sentence zeros behind its end."""
+    parts = [context.preprocessing(pixels_of(part.to(context.execution.device))) for part in inputs.split(250)]
+    outputs = [context.forward(victim, part) for part in parts]
+    answers = [context.task.answers(context.task.logits(each)).cpu() for each in outputs]
+    most = max(each.shape[1] for each in answers)
+    return torch.cat([F.pad(each, (0, 0, 0, most - each.shape[1])) for each in answers])
