@@ -20,6 +20,7 @@ ROOMS = [
     "execution",
     "intervals",
     "augmentation",
+    "views",
     "models",
     "architectures",
     "data",
