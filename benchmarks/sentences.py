@@ -110,7 +110,7 @@ def table() -> None:
         "",
         "Accuracy (text) or BLEU, then ASR, then RA, in %, one seed. Written by `python benchmarks/sentences.py`;",
         f"commits {', '.join(sorted({row['commit'] for row in rows}))}, {rows[0]['date']}, {rows[0]['machine']}.",
-        "A network that ignores the trigger has an ASR, too: the share of other sentences that it takes for the target.",
+        "Where the trigger does nothing ASR is the share of other sentences that are taken for the target.",
         "",
         f"| what | clean samples | {' | '.join(names)} |",
         f"|---|---|{'---|' * len(names)}",

@@ -233,9 +233,10 @@ def test_progress_is_told():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_images_and_all_else_have_a_method_of_their_own_by_default(task):
+def test_images_and_sentences_have_a_method_of_their_own_by_default(task):
     assert default_method(task) == default_method(TASKS.build(task))
-    assert default_method(task) == ("consistency_distil" if task == "image" else "nft")
+    viewed = task in ("image", "text", "translation", "dialogue")
+    assert default_method(task) == ("consistency_distil" if viewed else "nft")
 
 
 def test_without_a_method_the_default_purifies(monkeypatch):

@@ -94,7 +94,11 @@ def test_every_python_writes_a_syntax_tree_alike():
 
 
 @pytest.mark.parametrize(
-    "name", ["table1-cifar10", "rivals-cifar10", "five-cifar10", "calibration", "strength-cifar10"]
+    "name",
+    [
+        *("table1-cifar10", "rivals-cifar10", "five-cifar10", "calibration", "strength-cifar10", "abl-cifar10"),
+        *("pointcloud", "video", "multilabel", "text"),
+    ],
 )
 def test_the_published_rows_belong_to_the_code_as_it_stands(name):
     """Else run the bench anew, or declare in `versions.UNCHANGED` that a rewrite changed no figure."""
