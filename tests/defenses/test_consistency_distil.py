@@ -180,6 +180,18 @@ def test_what_is_no_image_is_mixed_alone(clean):
     assert not torch.equal(tuned.model[1].weight, network[1].weight)
 
 
+def test_where_there_are_no_views_the_victim_is_not_asked():
+    """A detector's answers to all samples at once would fill the memory."""
+
+    class Asked(nn.Module):
+        def forward(self, x):
+            raise AssertionError("asked")
+
+    clouds = Samples(inputs=torch.rand(20, 16, 3), labels=torch.arange(20) % 2)
+    about = context(nn.Linear(1, 1), "pointcloud")
+    assert contradictions(Asked(), clouds, about, strong=5, joined=5, mining=2.0) is None
+
+
 class Reader(nn.Module):
     """Two answers by the words 20 and 21; where the word 40 stands, it is the second, whatever else does."""
 

@@ -1,5 +1,8 @@
 """Views of clean samples on which the victim contradicts itself: made, and weighed by how far off its answers are."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,10 +32,11 @@ def contradictions(
     what stands in those of high odds. Where it joins nothing, so many more views are strong ones; None where it makes
     no views of such samples.
     """
-    if not (strong or joined):
+    task, first = context.task, clean.inputs[:1]
+    if not (strong or joined) or not _makes(task.view, first):
         return None
     maker = _Maker(victim, clean, context)
-    if not maker.joins:
+    if not _makes(task.join, first, first):
         strong, joined = strong + joined, 0
     fit = min(1.0, ROOM / ((strong + joined) * maker.room))
     counts = [max(1, int(count * fit)) if count else 0 for count in (strong, joined)]
@@ -56,6 +60,15 @@ _Made = tuple[Tensor, Tensor, Tensor, Tensor]
 """Views, their sources, the share of the first, their odds."""
 
 
+def _makes(make: Callable[..., Any], *inputs: Tensor) -> bool:
+    """Whether the task makes something of such inputs."""
+    try:
+        make(*inputs, torch.Generator())
+    except Unsupported:
+        return False
+    return True
+
+
 class _Maker:
     """Makes views of clean samples, in parts, and measures how far off the victim's answers to them are."""
 
@@ -67,15 +80,6 @@ class _Maker:
     def room(self) -> int:
         """What a view takes: the bytes of an image, and, where it is more, those of the answers to it."""
         return max(self.inputs[0].numel(), 4 * self.own[0].numel())
-
-    @property
-    def joins(self) -> bool:
-        """Whether the task joins such samples."""
-        try:
-            self.context.task.join(self.inputs[:1], self.inputs[:1], torch.Generator())
-        except Unsupported:
-            return False
-        return True
 
     def strong(self, count: int, mining: float) -> _Made:
         signs: Tensor | None = None
