@@ -3,6 +3,7 @@
     python benchmarks/development.py train    # four victims of six epochs each; six of harder attacks at scale small
     python benchmarks/development.py score    # shrink_distil with several targets; writes development.md and .json here
     python benchmarks/development.py views    # consistency_distil, whole and in parts; writes views.md and .json here
+    python benchmarks/development.py rates    # rivals with several rates; writes rates.md and .json here
 
 PreActResNet-18 of width 16 on CIFAR-10 without its first 5,000 training images; clean samples come from those. Figures
 are made on the first 4,000 test images. Work lies in runs/development (not committed).
@@ -45,6 +46,17 @@ PARTS = {
     "no strong views": {"strong_views": 0},
     "no choice": {"mining": 0},
 }
+RATED = ("checker", "face", "warp")
+RATES: dict[str, list[dict[str, float]]] = {
+    "fine_tuning": [{"learning_rate": rate} for rate in (0.01, 0.03, 0.1)],
+    "fine_pruning": [{"learning_rate": rate} for rate in (0.01, 0.03, 0.1)],
+    "nad": [{"learning_rate": rate, "teacher_learning_rate": rate} for rate in (0.01, 0.03, 0.1)],
+    "mcr": [
+        {"learning_rate": rate, "tuning_learning_rate": rate, "t": t} for rate, t in ((0.01, 0.5), (0.1, 0.1), (0.1, 0.5))
+    ],
+    "npd": [{"learning_rate": rate} for rate in (0.01, 0.03, 0.1)],
+    "ibau": [{"learning_rate": rate} for rate in (1e-4, 3e-4, 1e-3)],
+}
 
 
 def make() -> None:
@@ -81,6 +93,13 @@ def views() -> None:
     for part, count, name in cells:
         path = RUNS / f"views-{name}-{count}-{part}.json"
         run(path, name, count, "consistency_distil", PARTS[part], part=part)
+
+
+def rates() -> None:
+    for name in RATED:
+        for method, choices in RATES.items():
+            for index, settings in enumerate(choices):
+                run(RUNS / f"rates-{name}-{method}-{index}.json", name, 500, method, settings, defense=method)
 
 
 def run(path: Path, name: str, count: int, method: str, settings: dict[str, Any], **told: str) -> None:
@@ -128,6 +147,30 @@ def views_table() -> None:
     (HERE / "views.md").write_text("\n".join(lines) + "\n")
 
 
+def rates_table() -> None:
+    rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("rates-*.json"))]
+    write(HERE / "rates.json", {"rows": rows})
+    before = {row["victim"]: _cell(row["before"]) for row in rows}
+    lines = [
+        "# Rates of rivals on development victims",
+        "",
+        "500 clean images, one seed; ACC / ASR / RA in % on the first 4,000 test images. Written by",
+        f"`python benchmarks/development.py rates`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
+        f"{rows[0]['date']}, {rows[0]['machine']}.",
+        "",
+        f"| method | settings | {' | '.join(RATED)} |",
+        f"|---|---|{'---|' * len(RATED)}",
+        f"| before | | {' | '.join(before.get(name, '-') for name in RATED)} |",
+    ]
+    for method, choices in RATES.items():
+        for settings in choices:
+            found = {r["victim"]: r for r in rows if r["defense"] == method and settings.items() <= r.items()}
+            told = ", ".join(f"`{key}` {value:g}" for key, value in settings.items())
+            cells = " | ".join(_cell(found[name]["after"]) if name in found else "-" for name in RATED)
+            lines.append(f"| `{method}` | {told} | {cells} |")
+    (HERE / "rates.md").write_text("\n".join(lines) + "\n")
+
+
 def table() -> None:
     rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("row-*.json"))]
     write(HERE / "development.json", {"rows": rows})
@@ -159,7 +202,7 @@ def _cell(scores: dict[str, float]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("train", "score", "views"))
+    parser.add_argument("stage", choices=("train", "score", "views", "rates"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -168,6 +211,9 @@ if __name__ == "__main__":
     elif arguments.stage == "views":
         views()
         views_table()
+    elif arguments.stage == "rates":
+        rates()
+        rates_table()
     else:
         score()
         table()
