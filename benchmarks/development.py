@@ -52,7 +52,8 @@ RATES: dict[str, list[dict[str, float]]] = {
     "fine_pruning": [{"learning_rate": rate} for rate in (0.01, 0.03, 0.1)],
     "nad": [{"learning_rate": rate, "teacher_learning_rate": rate} for rate in (0.01, 0.03, 0.1)],
     "mcr": [
-        {"learning_rate": rate, "tuning_learning_rate": rate, "t": t} for rate, t in ((0.01, 0.5), (0.1, 0.1), (0.1, 0.5))
+        {"learning_rate": rate, "tuning_learning_rate": rate, "t": t}
+        for rate, t in ((0.01, 0.5), (0.1, 0.1), (0.1, 0.5))
     ],
     "npd": [{"learning_rate": rate} for rate in (0.01, 0.03, 0.1)],
     "ibau": [{"learning_rate": rate} for rate in (1e-4, 3e-4, 1e-3)],

@@ -233,9 +233,9 @@ def test_progress_is_told():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_images_and_sentences_have_a_method_of_their_own_by_default(task):
+def test_tasks_with_views_have_a_method_of_their_own_by_default(task):
     assert default_method(task) == default_method(TASKS.build(task))
-    viewed = task in ("image", "text", "translation", "dialogue")
+    viewed = task in ("image", "pointcloud", "text", "translation", "dialogue")
     assert default_method(task) == ("consistency_distil" if viewed else "nft")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detrojan import views
-from detrojan.errors import Unsupported
+from detrojan.errors import BadData, Unsupported
 from detrojan.tasks import TASKS
 
 
@@ -59,6 +59,50 @@ def test_a_sentence_of_one_word_keeps_it():
     assert put.tolist() == [[5, 9, 0]]
 
 
+def test_half_of_the_signs_turn_clouds_and_half_fill_them():
+    signs = views.turns_and_balls(2000, generator())
+    turned, filled = (signs[:, :3] != 0).all(1), (signs[:, 3:] != 0).all(1)
+    assert bool((turned ^ filled).all())
+    assert int(turned.sum()) == 1000
+    assert bool(((signs[turned] == 0)[:, 3:].all()) & ((signs[filled] == 0)[:, :3].all()))
+    degrees = signs[turned, :3].rad2deg().abs().amax(0)
+    torch.testing.assert_close(degrees, torch.tensor([10.0, 10.0, 45.0]), rtol=0.05, atol=0)
+    assert float(signs[filled, 3:6].abs().max()) <= 1
+    assert 0.045 < float(signs[filled, 6].max()) <= 0.05
+
+
+def test_a_turned_cloud_turns_about_the_axis_that_points_up():
+    points = torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, -0.5]]])
+    quarter = torch.tensor([[0, 0, torch.pi / 2, 0, 0, 0, 0]])
+    turned = views.turned_or_filled(points, quarter, generator())
+    torch.testing.assert_close(turned, torch.tensor([[[0.0, 1.0, 0.5], [-1.0, 0.0, -0.5]]]))
+
+
+def test_a_ball_takes_its_share_of_the_points_and_leaves_the_rest():
+    points = torch.randn(50, 100, 3, generator=generator())
+    signs = torch.tensor([0, 0, 0, 0.5, -0.5, 2.0, 0.04]).repeat(50, 1)
+    filled = views.turned_or_filled(points, signs, generator())
+    taken = (filled != points).any(-1)
+    assert taken.sum(1).tolist() == [4] * 50
+    assert len({tuple(row.nonzero().flatten().tolist()) for row in taken}) > 40
+    distance = (filled[taken] - torch.tensor([0.5, -0.5, 2.0])).norm(dim=1)
+    torch.testing.assert_close(distance, torch.full_like(distance, 0.05))
+
+
+def test_clouds_say_what_was_done_to_them_and_take_it_from_others():
+    task, clouds = TASKS.build("pointcloud"), torch.rand(6, 32, 3, generator=generator())
+    view, done = task.view(clouds, generator())
+    assert (view.shape, done.shape) == (clouds.shape, (6, 7))
+    again, same = task.view(clouds, generator(2), done.flip(0))
+    assert torch.equal(same, done.flip(0))
+    turned = (done.flip(0)[:, :3] != 0).any(1)
+    torch.testing.assert_close(again[turned].norm(dim=-1), clouds[turned].norm(dim=-1))
+    with pytest.raises(Unsupported):
+        task.join(clouds, clouds, generator())
+    with pytest.raises(BadData, match="clouds are floats"):
+        task.view(clouds[..., :2], generator())
+
+
 PIXELS = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8, generator=generator())
 TOKENS = torch.randint(10, 20, (6, 8), generator=generator())
 
@@ -90,7 +134,6 @@ def test_tasks_of_sentences_say_which_word_a_view_got(name):
 @pytest.mark.parametrize(
     ("name", "inputs"),
     [
-        ("pointcloud", torch.rand(4, 32, 3)),
         ("video", torch.rand(4, 3, 5, 8, 8)),
         ("detection", torch.rand(4, 3, 8, 8)),
         ("image", torch.rand(4, 2, 8, 8)),

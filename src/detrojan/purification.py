@@ -27,7 +27,7 @@ from detrojan.verdict import FEWEST_HELD_OUT, Verdict, doubt_of, failed, judge
 from detrojan.wrappers import unwrap
 
 HELD_OUT = 0.2
-VIEWED = ("image", "text", "translation", "dialogue")
+VIEWED = ("image", "pointcloud", "text", "translation", "dialogue")
 """Tasks with views on which `consistency_distil` has been measured."""
 FEWEST_SENTENCES = 10
 """Fewer samples tell as much where each is right or wrong many times, word by word."""
@@ -82,7 +82,8 @@ class Result:
 def default_method(task: Any) -> str:
     """What a task's networks are purified with where no method is named.
 
-    Of images and sentences what has been measured to hold best, `consistency_distil`; of all else the paper's `nft`.
+    Of images, point clouds and sentences what has been measured to hold best, `consistency_distil`; of all else the
+    paper's `nft`.
     """
     return "consistency_distil" if TASKS.name_of(TASKS.build(task)) in VIEWED else "nft"
 

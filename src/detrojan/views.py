@@ -1,11 +1,13 @@
 """Strong views of a batch, to which the same answer is right although much is changed; and two images in one.
 
 Each is a function of a tensor and a generator, on the batch's own device. Images are (B, C, H, W), bytes or pixels in
-[0, 1]; sentences are tokens (B, L), with 0 behind their end.
+[0, 1]; sentences are tokens (B, L), with 0 behind their end; clouds are points (B, P, 3) about the origin, which reach
+from about -1 to 1.
 """
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from detrojan.augmentation import by_image, bytes_of, integers, need_pictures
@@ -74,3 +76,30 @@ def with_words(tokens: Tensor, words: Tensor, generator: torch.Generator) -> Ten
     kept = (column < place) | ((column == full - 1) & (tokens != 0))
     moved = torch.where(kept, tokens, tokens.roll(1, 1))
     return torch.where(column == place, words[:, None].to(tokens.device), moved)
+
+
+def turns_and_balls(count: int, generator: torch.Generator, *, turn: float = 45.0, tilt: float = 10.0) -> Tensor:
+    """What `turned_or_filled` does to clouds, (count, 7), by turns: a rotation in radians about each axis, or a ball.
+
+    Rotations are drawn evenly, by up to `turn` degrees about axis 2, which points up, and by up to `tilt` about the
+    others. Of a ball there is its centre, anywhere from -1 to 1, and the share of points that it takes, up to 0.05.
+    """
+    draw = torch.rand(count, 7, generator=generator, device=generator.device)
+    most = torch.tensor([tilt, tilt, turn], device=draw.device).deg2rad()
+    signs = torch.cat([most * (2 * draw[:, :3] - 1), 2 * draw[:, 3:6] - 1, 0.05 * draw[:, 6:]], 1)
+    filled = torch.arange(count, device=draw.device)[:, None] % 2 == 0
+    only = torch.arange(7, device=draw.device) >= 3
+    return signs * (filled == only)
+
+
+def turned_or_filled(points: Tensor, signs: Tensor, generator: torch.Generator, *, radius: float = 0.05) -> Tensor:
+    """Clouds (B, P, 3), each turned or with a ball in place of random points, as rows of `turns_and_balls` say."""
+    signs = signs.to(points)
+    x, y, z = signs[:, :3].unbind(1)
+    nothing = torch.zeros_like(x)
+    rows = [nothing, -z, y, z, nothing, -x, -y, x, nothing]
+    moved = points @ torch.linalg.matrix_exp(torch.stack(rows, 1).view(-1, 3, 3)).mT
+    draw = torch.rand(points.shape[:2], generator=generator, device=generator.device).to(points)
+    sphere = F.normalize(torch.randn(points.shape, generator=generator, device=generator.device), dim=-1).to(points)
+    taken = draw.argsort(1).argsort(1) < (signs[:, 6:] * points.shape[1]).ceil()
+    return torch.where(taken[..., None], signs[:, None, 3:6] + radius * sphere, moved)

@@ -27,6 +27,7 @@ UNCHANGED: Mapping[str, str] = {
     "ec0de1f59411": "ad7e16a708e3",  # mcr: networks of several inputs
     "25385cfdd380": "4c736304a3df",  # neural_cleanse: refuses what is no image
     "d244d29e5a23": "3e918e6a874b",  # npd: leaves out computed weights
+    "4225c98101fb": "77f2212994df",  # awm: its inner rate is a setting
     "6f5cd6911e46": "85a794ff8a59",  # unit: refuses sentences
 }
 """Versions whose code was rewritten, with the earlier one whose figures they give; rows of that one stay valid.

@@ -29,7 +29,8 @@ class AWM:
     Args:
         rounds: how often a new perturbation is found.
         steps: of the masks (Adam), over all rounds.
-        inner_steps: of finding a perturbation (SGD at a rate of 10), each round.
+        inner_steps: of finding a perturbation (SGD), each round.
+        inner_rate: its learning rate, for pixels from 0 to 1; other inputs may want another.
         batch: examples a step, drawn with replacement.
         learning_rate: of Adam, in the first round.
         decay: times which it falls from round to round.
@@ -41,6 +42,7 @@ class AWM:
     rounds: int = 20
     steps: int = 300
     inner_steps: int = 15
+    inner_rate: float = 10.0
     batch: int = 128
     learning_rate: float = 0.01
     decay: float = 0.9
@@ -95,7 +97,7 @@ class AWM:
                 context,
                 steps=self.inner_steps,
                 batch=self.batch,
-                learning_rate=10.0,
+                learning_rate=self.inner_rate,
                 stage=f"AWM perturbs, round {turn + 1}",
             )
             shift *= (self.bound / shift.abs().sum().clamp_min(1e-12)).clamp(max=1.0)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from detrojan import augmentation
+from detrojan import augmentation, views
 from detrojan.augmentation import Mixed
 from detrojan.errors import BadArgument, BadData
 from detrojan.tasks._classification import Classification
@@ -32,10 +32,7 @@ class PointCloud(Classification):
 
     def augment(self, inputs: Tensor, generator: Any) -> Tensor:
         """Weak augmentation of a batch (B, P, 3): each cloud is scaled and moved."""
-        if inputs.ndim != 3 or inputs.shape[-1] != 3 or not inputs.is_floating_point():
-            raise BadData(
-                f"clouds are floats (B, P, 3), found {inputs.dtype} of {tuple(inputs.shape)}; choose the task that fits"
-            )
+        _need_clouds(inputs)
         scaled = augmentation.brightness(inputs, generator, strength=self.scale)
         draw = torch.rand(len(inputs), 1, 3, generator=generator, device=generator.device).to(inputs.device)
         return scaled + self.shift * (2 * draw - 1).to(inputs.dtype)
@@ -44,6 +41,21 @@ class PointCloud(Classification):
         """Mix each cloud with a partner of the batch, as `mix` says."""
         mix = augmentation.point_mixup if self.mix == "assignment" else augmentation.point_cutmix
         return mix(inputs, generator)
+
+    def view(
+        self, inputs: Tensor, generator: torch.Generator, signs: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Each cloud (B, P, 3) turned or with a ball of points in it, by default random ones, and what was done."""
+        _need_clouds(inputs)
+        done = views.turns_and_balls(len(inputs), generator) if signs is None else signs
+        return views.turned_or_filled(inputs, done, generator), done
+
+
+def _need_clouds(inputs: Tensor) -> None:
+    if inputs.ndim != 3 or inputs.shape[-1] != 3 or not inputs.is_floating_point():
+        raise BadData(
+            f"clouds are floats (B, P, 3), found {inputs.dtype} of {tuple(inputs.shape)}; choose the task that fits"
+        )
 
 
 METHOD = PointCloud
