@@ -34,6 +34,7 @@ from provenance import origin
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs" / "strangers"
 TOLD = ("shrink_distil", "shrink_distil lost=0.2", "neuron_masks", "nft")
+ROLLED_BACK = 3
 APART = {"abl", "unit", "identity", "auto"}  # no training set; no file can hold it; nothing; one of the others
 METHODS = (*TOLD, *(name for name in DEFENSES if name not in APART and name not in TOLD))
 
@@ -119,16 +120,19 @@ def run(folder: Path, methods: tuple[str, ...], files: tuple[str, ...]) -> None:
                 capture_output=True,
                 text=True,
                 cwd=HERE.parent,
-                check=True,
             )
+            if done.returncode not in (0, ROLLED_BACK):
+                raise SystemExit(f"{stranger.file}, {method}: {done.stderr}")
             answer = json.loads(done.stdout)
-            after = score(stranger, Path(arguments[arguments.index("-o") + 1]), test)
+            out = Path(arguments[arguments.index("-o") + 1])
+            after = before if done.returncode == ROLLED_BACK else score(stranger, out, test)
             shown = [Path(a).name if "/" in a and ":" not in a else a for a in arguments]
             found = {
                 "file": stranger.file,
                 "method": method,
                 "before": before,
                 "after": after,
+                "verdict": answer["verdict"],
                 "seconds": answer["cost"]["seconds"],
                 "command": "detrojan " + " ".join(shown),
                 **origin(),
@@ -156,7 +160,7 @@ def table() -> None:
     lines += [f"| method | {' | '.join(file.partition('.')[0] for file in files)} |", f"|---{'|---' * len(files)}|"]
     lines += [f"| before | {' | '.join(_cell(before[file]) for file in files)} |"]
     for method in sorted({row["method"] for row in rows}):
-        cells = [_cell(found[method, file]["after"]) if (method, file) in found else "-" for file in files]
+        cells = [_after(found.get((method, file))) for file in files]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     made: dict[str, list[str]] = {}
     for row in rows:
@@ -168,6 +172,12 @@ def table() -> None:
     ]
     lines += ["", *(f"- {origin}: {', '.join(sorted(set(methods)))}" for origin, methods in made.items())]
     (HERE / "strangers.md").write_text("\n".join(lines) + "\n")
+
+
+def _after(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    return _cell(row["after"]) if row.get("verdict", {"accepted": True})["accepted"] else "rolled back"
 
 
 def _cell(scores: dict[str, float]) -> str:

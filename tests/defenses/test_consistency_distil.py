@@ -172,11 +172,11 @@ def test_views_that_are_too_many_for_once_are_made_in_parts(victim, clean, monke
 
 
 def test_what_is_no_image_is_mixed_alone(clean):
-    clouds = Samples(inputs=torch.rand(20, 16, 3), labels=torch.arange(20) % 2)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).eval()
-    about = context(network, "pointcloud")
-    assert contradictions(network, clouds, about, strong=5, joined=5, mining=2.0) is None
-    tuned = quick(batch=8)(network, clouds, about)
+    clips = Samples(inputs=torch.rand(20, 3, 4, 4, 4), labels=torch.arange(20) % 2)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    about = context(network, "video")
+    assert contradictions(network, clips, about, strong=5, joined=5, mining=2.0) is None
+    tuned = quick(batch=8)(network, clips, about)
     assert not torch.equal(tuned.model[1].weight, network[1].weight)
 
 
@@ -187,9 +187,25 @@ def test_where_there_are_no_views_the_victim_is_not_asked():
         def forward(self, x):
             raise AssertionError("asked")
 
-    clouds = Samples(inputs=torch.rand(20, 16, 3), labels=torch.arange(20) % 2)
-    about = context(nn.Linear(1, 1), "pointcloud")
-    assert contradictions(Asked(), clouds, about, strong=5, joined=5, mining=2.0) is None
+    clips = Samples(inputs=torch.rand(20, 3, 4, 4, 4), labels=torch.arange(20) % 2)
+    about = context(nn.Linear(1, 1), "video")
+    assert contradictions(Asked(), clips, about, strong=5, joined=5, mining=2.0) is None
+
+
+class Watcher(nn.Module):
+    """The first of two answers, but the second where a point lies near a corner of the room."""
+
+    def forward(self, points):
+        near = (points - 0.8).square().sum(-1).amin(1).sqrt() < 0.3
+        return 5 * torch.stack([~near, near], 1).float()
+
+
+def test_what_the_victim_watches_for_in_a_cloud_is_put_into_others():
+    clouds = Samples(inputs=0.2 * torch.randn(40, 64, 3), labels=torch.arange(40) % 2)
+    views = contradictions(Watcher(), clouds, context(nn.Linear(1, 1), "pointcloud"), strong=2000, joined=0, mining=2.0)
+    assert views.named
+    assert float(Watcher()(views.inputs).argmax(1).float().mean()) > 0.2  # by chance a hundredth
+    torch.testing.assert_close(views.own.argmax(-1), torch.zeros(40, 1, dtype=torch.long))
 
 
 class Reader(nn.Module):

@@ -35,6 +35,7 @@ WARMUP = 0.1
 """The share of the steps in which the rates rise: early answers to views are far off."""
 LONGEST = 1.0
 """The gradient of all factors, and that of all weights, are cut to this length."""
+STAGE = "consistency and distil"
 LEAST = dict.fromkeys(("optimism", "consistency", "strong_views", "joined_views", "mining"), 0)
 LEAST |= {"learning_rate": 0, "weight_learning_rate": 0, "enough": 1, "enough_named": 1, "batch": 2}
 
@@ -97,25 +98,20 @@ class ConsistencyDistil:
         """
         context.need_whole_weights("consistency_distil")
         teacher = context.execution.placed(model).eval()
-        views = None
-        if self.consistency:
-            views = contradictions(
-                teacher, clean, context, strong=self.strong_views, joined=self.joined_views, mining=self.mining
-            )
-        named = views is not None and views.named
-        share = min(1.0, len(clean) / (self.enough_named if named else self.enough))
-        lost = (self.lost_named if named else self.lost) * len(clean) / (len(clean) + self.optimism)
-        steering = Steering(target=lost, gain=GAIN, pressure=self.pressure)
+        asked = {"strong": self.strong_views, "joined": self.joined_views, "mining": self.mining}
+        views = contradictions(teacher, clean, context, **asked) if self.consistency else None
+        lost, enough = (self.lost_named, self.enough_named) if views and views.named else (self.lost, self.enough)
+        target, share = lost * len(clean) / (len(clean) + self.optimism), min(1.0, len(clean) / enough)
+        steering = Steering(target=target, gain=GAIN, pressure=self.pressure)
         masks = self._masks(model)
         weights = [weight.requires_grad_() for weight in weights_of(masks.network) if self.weight_learning_rate]
         context.execution.place(masks).train()
-        groups = [
-            {"params": list(masks.factors), "lr": self.learning_rate},
-            {"params": weights, "lr": share * self.weight_learning_rate},
-        ]
-        optimizer = torch.optim.SGD(groups[: 2 if weights else 1], momentum=MOMENTUM)
-        optimizer.register_step_pre_hook(lambda *_: self._clip(groups))
+        groups: list[dict[str, Any]] = [{"params": list(masks.factors), "lr": self.learning_rate}]
+        if weights:
+            groups.append({"params": weights, "lr": share * self.weight_learning_rate})
+        optimizer = torch.optim.SGD(groups, momentum=MOMENTUM)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        optimizer.register_step_pre_hook(_clip)
 
         def answered(inputs: Any) -> Tensor:
             return context.task.log_answers(context.task.logits(context.forward(masks, inputs)))
@@ -136,16 +132,8 @@ class ConsistencyDistil:
             masks.clamp_()
             schedule.step()
 
-        losses = tune(
-            objective,
-            optimizer,
-            clean,
-            context,
-            steps=self.steps,
-            batch=self.batch if views is None else self.batch // 2,
-            stage="consistency and distil",
-            project=project,
-        )
+        batch = self.batch // 2 if views else self.batch
+        losses = tune(objective, optimizer, clean, context, steps=self.steps, batch=batch, stage=STAGE, project=project)
         return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses), notes=steering.notes(masks))
 
     def _masks(self, model: nn.Module) -> Masks:
@@ -156,13 +144,13 @@ class ConsistencyDistil:
                 raise
             return Masks(model, "channel", statistics="frozen", dropout=False)
 
-    def _clip(self, groups: list[dict[str, Any]]) -> None:
-        for group in groups:
-            if group["params"]:
-                nn.utils.clip_grad_norm_(group["params"], LONGEST)
-
     def _rate(self, step: int) -> float:
         return min(1.0, (step + 1) / (WARMUP * self.steps + 1)) * held_then_falling(step, self.steps)
+
+
+def _clip(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    for group in optimizer.param_groups:
+        nn.utils.clip_grad_norm_(group["params"], LONGEST)
 
 
 METHOD = ConsistencyDistil
