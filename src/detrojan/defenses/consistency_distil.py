@@ -3,12 +3,13 @@
 A copy of the victim, all of its weights trainable and a factor on each neuron, learns to give the victim's own answers:
 those to mixed inputs when it sees the same, and those to clean images when it sees strong views of them (a part,
 RandAugment, a colour cast, a box of noise) or two of them side by side; those to clean sentences when it sees them with
-a word put in. Of these views it sees those most often to which the victim answers otherwise: what rests on faint
-patterns, colours, exact places, a company of features or a rare word shows there, and is unlearned. What only a trigger
-needs is pulled down as in `shrink_distil`. Batch-norm statistics are frozen.
+a word put in, to clean clouds when it sees them turned or with a ball of points put in. Of these views it sees those
+most often to which the victim answers otherwise: what rests on faint patterns, colours, exact places, a company of
+features or a rare word shows there, and is unlearned. What only a trigger needs is pulled down as in `shrink_distil`.
+Batch-norm statistics are frozen.
 
 Needs: clean samples; their labels are not read.
-Serves: any network. Of images and sentences there are views; clips, points and images with boxes are mixed only.
+Serves: any network. Of images, sentences and clouds there are views; clips and images with boxes are mixed only.
 Source: this project; strong views after Sohn et al., "FixMatch" (NeurIPS 2020).
 """
 
