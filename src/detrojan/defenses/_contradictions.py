@@ -15,7 +15,7 @@ from detrojan.errors import Unsupported
 from detrojan.tuning import Context
 
 ROOM = 2**30
-"""Bytes that all views may take, as images do, and the answers to them."""
+"""Bytes that all views may take, stored as the samples are, and the answers to them."""
 AT_ONCE = 2**28
 """Bytes, as floats, of the views that are made at once, and of the answers to them."""
 FURTHEST = 10.0
@@ -78,8 +78,8 @@ class _Maker:
 
     @property
     def room(self) -> int:
-        """What a view takes: the bytes of an image, and, where it is more, those of the answers to it."""
-        return max(self.inputs[0].numel(), 4 * self.own[0].numel())
+        """What a view takes: its bytes, or, where they are more, those of the answers to it."""
+        return max(self.inputs[0].nbytes, self.own[0].nbytes)
 
     def strong(self, count: int, mining: float) -> _Made:
         signs: Tensor | None = None
