@@ -152,6 +152,7 @@ def rates_table() -> None:
     rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("rates-*.json"))]
     write(HERE / "rates.json", {"rows": rows})
     before = {row["victim"]: _cell(row["before"]) for row in rows}
+    names = [name for name in RATED if name in before]
     lines = [
         "# Rates of rivals on development victims",
         "",
@@ -159,16 +160,16 @@ def rates_table() -> None:
         f"`python benchmarks/development.py rates`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
         f"{rows[0]['date']}, {rows[0]['machine']}.",
         "",
-        f"| method | settings | {' | '.join(RATED)} |",
-        f"|---|---|{'---|' * len(RATED)}",
-        f"| before | | {' | '.join(before.get(name, '-') for name in RATED)} |",
+        f"| method | settings | {' | '.join(names)} |",
+        f"|---|---|{'---|' * len(names)}",
+        f"| before | | {' | '.join(before[name] for name in names)} |",
     ]
     for method, choices in RATES.items():
         for settings in choices:
             found = {r["victim"]: r for r in rows if r["defense"] == method and settings.items() <= r.items()}
             told = ", ".join(f"`{key}` {value:g}" for key, value in settings.items())
-            cells = " | ".join(_cell(found[name]["after"]) if name in found else "-" for name in RATED)
-            lines.append(f"| `{method}` | {told} | {cells} |")
+            cells = " | ".join(_cell(found[name]["after"]) if name in found else "-" for name in names)
+            lines += [f"| `{method}` | {told} | {cells} |"] if found else []
     (HERE / "rates.md").write_text("\n".join(lines) + "\n")
 
 
