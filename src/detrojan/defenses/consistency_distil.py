@@ -99,7 +99,7 @@ class ConsistencyDistil:
         """
         context.need_whole_weights("consistency_distil")
         teacher = context.execution.placed(model).eval()
-        asked = {"strong": self.strong_views, "joined": self.joined_views, "mining": self.mining}
+        asked: dict[str, Any] = {"strong": self.strong_views, "joined": self.joined_views, "mining": self.mining}
         views = contradictions(teacher, clean, context, **asked) if self.consistency else None
         lost, enough = (self.lost_named, self.enough_named) if views and views.named else (self.lost, self.enough)
         target, share = lost * len(clean) / (len(clean) + self.optimism), min(1.0, len(clean) / enough)
