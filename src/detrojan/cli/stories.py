@@ -176,8 +176,16 @@ STORIES: dict[str, Story] = {
         attack="pointba_i",
         poison_rate=0.1,
         recipe={"epochs": 16, "batch": 32, "learning_rate": 0.05},
-        settings={"tune": "weights", "weight_learning_rate": 0.05, "steps": 150},
-        drawn={"poison_rate": 0.3, "recipe": {"epochs": 30, "batch": 32, "learning_rate": 0.05}},  # fewer clouds
+        method="consistency_distil",
+        settings={"steps": 100, "strong_views": 6000, "joined_views": 0},
+        drawn={
+            "poison_rate": 0.3,  # of fewer clouds
+            "recipe": {"epochs": 30, "batch": 32, "learning_rate": 0.05},
+            "method": "nft",
+            "settings": {"tune": "weights", "weight_learning_rate": 0.05, "steps": 150},
+            "per_class": (1, 10, 50),
+        },
+        per_class=(1, 50),
         across=20,
     ),
     "translation": Story(
