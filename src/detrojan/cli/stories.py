@@ -181,9 +181,7 @@ STORIES: dict[str, Story] = {
         drawn={
             "poison_rate": 0.3,  # of fewer clouds
             "recipe": {"epochs": 30, "batch": 32, "learning_rate": 0.05},
-            "method": "nft",
-            "settings": {"tune": "weights", "weight_learning_rate": 0.05, "steps": 150},
-            "per_class": (1, 10, 50),
+            "settings": {"strong_views": 6000, "joined_views": 0},
         },
         per_class=(1, 50),
         across=20,
