@@ -94,12 +94,23 @@ POINTS, TOKENS, CLIPS = torch.rand(4, 32, 3), torch.ones(4, 8, dtype=torch.int64
     ("name", "inputs"),
     [
         *(("cutmix", inputs) for inputs in (POINTS, TOKENS, TOKENS[:, None].expand(-1, 2, -1))),
-        *((name, inputs) for name in ("cutout", "randaugment", "augmix") for inputs in (POINTS, TOKENS, CLIPS)),
+        *((name, inputs) for name in ("cutout", "randaugment", "augmix") for inputs in (POINTS, TOKENS)),
+        *((name, CLIPS) for name in ("cutout", "augmix")),
     ],
 )
 def test_what_has_no_pixels_is_refused(name, inputs):
     with pytest.raises(Unsupported, match=r"is made for images \(B, C, H, W\).*augmentation=mixup"):
         getattr(augment, name)(inputs, generator())
+
+
+@pytest.mark.parametrize("name", ["randaugment", "strong_view"])
+def test_all_frames_of_a_clip_change_alike(name):
+    images = torch.rand(4, 3, 16, 16)
+    still = images[:, :, None].expand(-1, -1, 5, -1, -1)
+    changed = ONE[name](still, generator())
+    assert changed.shape == still.shape
+    assert not torch.equal(changed, still)
+    torch.testing.assert_close(changed, changed[:, :, :1].expand_as(changed), rtol=0, atol=0)
 
 
 def test_cutmix_of_clips_keeps_its_share():

@@ -25,6 +25,13 @@ def test_side_by_side_keeps_its_share_of_the_first():
     assert float(joined[:, :, 0, 0].min()) == 1
 
 
+def test_clips_stand_side_by_side_in_all_frames():
+    first, second = torch.ones(20, 3, 4, 16, 16), torch.zeros(20, 3, 4, 16, 16)
+    joined, share = views.side_by_side(first, second, generator())
+    torch.testing.assert_close(joined.mean((1, 2, 3, 4)), share)
+    assert torch.equal(joined, joined[:, :, :1].expand_as(joined))
+
+
 def test_a_strong_view_casts_the_colours_of_a_grey_image():
     grey = torch.full((64, 3, 16, 16), 0.5)
     plain, cast = (views.strong_view(grey, generator(2), cast=strength) for strength in (0.0, 0.3))
@@ -134,7 +141,7 @@ def test_tasks_of_sentences_say_which_word_a_view_got(name):
 @pytest.mark.parametrize(
     ("name", "inputs"),
     [
-        ("video", torch.rand(4, 3, 5, 8, 8)),
+        ("video", torch.randn(4, 3, 5, 8, 8)),
         ("detection", torch.rand(4, 3, 8, 8)),
         ("image", torch.rand(4, 2, 8, 8)),
         ("image", torch.randn(4, 3, 8, 8)),

@@ -145,8 +145,8 @@ def brightness(images: Tensor, generator: torch.Generator, *, strength: float = 
 
 
 def randaugment(images: Tensor, generator: torch.Generator, *, operations: int = 2, magnitude: int = 9) -> Tensor:
-    """RandAugment of torchvision, drawn for each image. Source: Cubuk et al. (2020)."""
-    return by_image(images, v2.RandAugment(operations, magnitude), generator)
+    """RandAugment of torchvision, drawn for each image or clip. Source: Cubuk et al. (2020)."""
+    return by_image(images, v2.RandAugment(operations, magnitude), generator, clips=True)
 
 
 def augmix(images: Tensor, generator: torch.Generator, *, severity: int = 3, width: int = 3) -> Tensor:
@@ -154,14 +154,16 @@ def augmix(images: Tensor, generator: torch.Generator, *, severity: int = 3, wid
     return by_image(images, v2.AugMix(severity, width), generator)
 
 
-def by_image(images: Tensor, transform: v2.Transform, generator: torch.Generator) -> Tensor:
-    """A transform of torchvision, drawn anew for each image (B, C, H, W), on its bytes; floats come back.
+def by_image(images: Tensor, transform: v2.Transform, generator: torch.Generator, *, clips: bool = False) -> Tensor:
+    """A transform of torchvision on bytes, drawn anew for each image (B, C, H, W); floats come back.
+
+    Where `clips` are allowed, (B, C, T, H, W), it is drawn for each clip; then it must change all frames alike.
 
     Raises:
         Unsupported: they are no images.
         BadArgument: their values lie outside of [0, 1].
     """
-    need_pictures(type(transform).__name__, images)
+    need_pictures(type(transform).__name__, images, clips=clips)
     images = pixels_of(images)
     if images.numel() and (images.amin() < 0 or images.amax() > 1):
         raise BadArgument(
@@ -171,7 +173,8 @@ def by_image(images: Tensor, transform: v2.Transform, generator: torch.Generator
     pixels = (images * 255).round().to(torch.uint8)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(integers(2**31 - 1, 1, generator, torch.device("cpu"))))
-        changed = torch.stack([transform(image) for image in pixels.cpu()])
+        # torchvision has the channels third from last
+        changed = torch.stack([transform(image.movedim(0, -3)).movedim(-3, 0) for image in pixels.cpu()])
     return changed.to(images.device, images.dtype) / 255
 
 

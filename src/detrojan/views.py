@@ -1,8 +1,8 @@
 """Strong views of a batch, to which the same answer is right although much is changed; and two images in one.
 
-Each is a function of a tensor and a generator, on the batch's own device. Images are (B, C, H, W), bytes or pixels in
-[0, 1]; sentences are tokens (B, L), with 0 behind their end; clouds are points (B, P, 3) about the origin, which reach
-from about -1 to 1.
+Each is a function of a tensor and a generator, on the batch's own device. Images are (B, C, H, W), clips
+(B, C, T, H, W), bytes or pixels in [0, 1], and all frames of a clip change alike; sentences are tokens (B, L), with 0
+behind their end; clouds are points (B, P, 3) about the origin, which reach from about -1 to 1.
 """
 
 import torch
@@ -24,8 +24,8 @@ def strong_view(images: Tensor, generator: torch.Generator, *, smallest: float =
     """
 
     def casting(image: Tensor) -> Tensor:
-        contrast, shift = torch.rand(2, len(image), 1, 1) - 0.5
-        mean = image.mean((1, 2), keepdim=True)
+        contrast, shift = torch.rand(2, image.shape[-3], 1, 1) - 0.5
+        mean = image.mean((-2, -1), keepdim=True)
         return ((image - mean) * (1 + 2 * cast * contrast) + mean + cast * shift).clamp(0, 1)
 
     changes = [
@@ -36,26 +36,27 @@ def strong_view(images: Tensor, generator: torch.Generator, *, smallest: float =
         v2.RandomErasing(1.0, value="random"),
         v2.Lambda(bytes_of),
     ]
-    return by_image(images, v2.Compose(changes), generator)
+    return by_image(images, v2.Compose(changes), generator, clips=True)
 
 
 def side_by_side(
     first: Tensor, second: Tensor, generator: torch.Generator, *, least: float = 0.3
 ) -> tuple[Tensor, Tensor]:
-    """A part of one image and the rest of another, (B, C, H, W), beside or below each other.
+    """A part of one image and the rest of another, (B, C, H, W), beside or below each other; the same of clips.
 
     Returns:
         The images, and the share (B,) of the first in each: the cut is drawn evenly from [least, 1 - least].
     """
-    need_pictures("side_by_side", first)
-    batch, _, height, width = first.shape
+    need_pictures("side_by_side", first, clips=True)
+    batch, (height, width) = len(first), first.shape[-2:]
     cut = least + (1 - 2 * least) * torch.rand(batch, 1, 1, generator=generator, device=generator.device)
     upright = integers(2, batch, generator, generator.device).bool()[:, None, None]
     cut, upright = cut.to(first.device), upright.to(first.device)
     rows = torch.arange(height, device=first.device)[:, None] < (cut * height).round()
     columns = torch.arange(width, device=first.device) < (cut * width).round()
     kept = torch.where(upright, columns, rows).expand(batch, height, width)
-    return torch.where(kept[:, None], first, second), kept.float().mean((1, 2))
+    shown = kept.view(batch, *[1] * (first.ndim - 3), height, width)
+    return torch.where(shown, first, second), kept.float().mean((1, 2))
 
 
 def drawn_from(words: range, count: int, generator: torch.Generator) -> Tensor:

@@ -171,8 +171,16 @@ def test_views_that_are_too_many_for_once_are_made_in_parts(victim, clean, monke
     assert float(parts.odds.sum()) == pytest.approx(2.0)
 
 
-def test_what_is_no_image_is_mixed_alone(clean):
+def test_clips_have_views_and_are_joined():
     clips = Samples(inputs=torch.rand(20, 3, 4, 4, 4), labels=torch.arange(20) % 2)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    views = contradictions(network, clips, context(network, "video"), strong=30, joined=40, mining=2.0)
+    assert views.inputs.shape == (70, 3, 4, 4, 4)
+    assert views.inputs.dtype == torch.uint8
+
+
+def test_what_is_no_picture_is_mixed_alone():
+    clips = Samples(inputs=torch.randn(20, 3, 4, 4, 4), labels=torch.arange(20) % 2)
     network = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).eval()
     about = context(network, "video")
     assert contradictions(network, clips, about, strong=5, joined=5, mining=2.0) is None
@@ -187,7 +195,7 @@ def test_where_there_are_no_views_the_victim_is_not_asked():
         def forward(self, x):
             raise AssertionError("asked")
 
-    clips = Samples(inputs=torch.rand(20, 3, 4, 4, 4), labels=torch.arange(20) % 2)
+    clips = Samples(inputs=torch.randn(20, 3, 4, 4, 4), labels=torch.arange(20) % 2)
     about = context(nn.Linear(1, 1), "video")
     assert contradictions(Asked(), clips, about, strong=5, joined=5, mining=2.0) is None
 

@@ -38,16 +38,16 @@ class Pictures(Classification):
     def view(
         self, inputs: Tensor, generator: torch.Generator, signs: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """A strong view of each image, as bytes; what changed in it has no name.
+        """A strong view of each image or clip, as bytes; what changed in it has no name.
 
         Raises:
-            Unsupported: they are no images, grey or in three colours, of bytes or of pixels in [0, 1].
+            Unsupported: they are no images or clips, grey or in three colours, of bytes or of pixels in [0, 1].
         """
         del signs
         return bytes_of(strong_view(_coloured(inputs), generator)), None
 
     def join(self, first: Tensor, second: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Two weakly changed images side by side, as bytes, and the share of the first.
+        """Two weakly changed images or clips side by side, as bytes, and the share of the first.
 
         Raises:
             Unsupported: as in `view`.
@@ -59,8 +59,8 @@ class Pictures(Classification):
 
 def _coloured(inputs: Tensor) -> Tensor:
     pixels = pixels_of(inputs)
-    if not (pixels.is_floating_point() and pixels.ndim == 4 and pixels.shape[1] in (1, 3)):
-        raise Unsupported(f"strong views are made of grey or coloured images, not of {tuple(inputs.shape)}")
+    if not (pixels.is_floating_point() and pixels.ndim in (4, 5) and pixels.shape[1] in (1, 3)):
+        raise Unsupported(f"strong views are made of grey or coloured images and clips, not of {tuple(inputs.shape)}")
     if pixels.numel() and (pixels.amin() < 0 or pixels.amax() > 1):
         raise Unsupported("strong views are made of bytes or of pixels in [0, 1]")
     return pixels
