@@ -179,6 +179,18 @@ def test_clips_have_views_and_are_joined():
     assert views.inputs.dtype == torch.uint8
 
 
+def test_each_frame_of_a_clip_counts_as_a_sample():
+    """Twenty clips of four frames are eighty samples: as many as are enough, or half of them."""
+    clips = Samples(inputs=torch.rand(20, 3, 4, 4, 4), labels=torch.arange(20) % 2)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    moved = []
+    for enough in (1, 80, 800):
+        tuned = quick(enough=enough, consistency=0.0)(network, clips, context(network, "video")).model
+        moved.append(float((tuned[1].weight - network[1].weight).detach().norm()))
+    assert moved[0] == moved[1]
+    assert 0 < moved[2] < moved[1] / 2
+
+
 def test_what_is_no_picture_is_mixed_alone():
     clips = Samples(inputs=torch.randn(20, 3, 4, 4, 4), labels=torch.arange(20) % 2)
     network = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).eval()

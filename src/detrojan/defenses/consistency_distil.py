@@ -9,7 +9,7 @@ features or a rare word shows there, and is unlearned. What only a trigger needs
 Batch-norm statistics are frozen.
 
 Needs: clean samples; their labels are not read.
-Serves: any network. Of images, sentences and clouds there are views; clips and images with boxes are mixed only.
+Serves: any network. Of images, clips, sentences and clouds there are views; images with boxes are mixed only.
 Source: this project; strong views after Sohn et al., "FixMatch" (NeurIPS 2020).
 """
 
@@ -57,7 +57,7 @@ class ConsistencyDistil:
         batch: examples a step, drawn with replacement.
         learning_rate: of the factors, by SGD.
         weight_learning_rate: of the weights; 0 keeps them as they are.
-        enough: with fewer clean samples, `consistency` and `weight_learning_rate` are smaller in proportion.
+        enough: with fewer clean samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
             word is into a sentence: such views find a trigger without much of a pull, and need few samples.
         pressure: at the first step.
@@ -102,7 +102,9 @@ class ConsistencyDistil:
         asked: dict[str, Any] = {"strong": self.strong_views, "joined": self.joined_views, "mining": self.mining}
         views = contradictions(teacher, clean, context, **asked) if self.consistency else None
         lost, enough = (self.lost_named, self.enough_named) if views and views.named else (self.lost, self.enough)
-        target, share = lost * len(clean) / (len(clean) + self.optimism), min(1.0, len(clean) / enough)
+        target = lost * len(clean) / (len(clean) + self.optimism)
+        pictures = clean.inputs.shape[2] if clean.inputs.ndim == 5 else 1
+        share = min(1.0, pictures * len(clean) / enough)
         steering = Steering(target=target, gain=GAIN, pressure=self.pressure)
         masks = self._masks(model)
         weights = [weight.requires_grad_() for weight in weights_of(masks.network) if self.weight_learning_rate]
