@@ -57,7 +57,7 @@ class ConsistencyDistil:
         batch: examples a step, drawn with replacement.
         learning_rate: of the factors, by SGD.
         weight_learning_rate: of the weights; 0 keeps them as they are.
-        enough: with fewer clean samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
+        enough: with fewer samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
             word is into a sentence: such views find a trigger without much of a pull, and need few samples.
         pressure: at the first step.
