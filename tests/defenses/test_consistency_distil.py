@@ -9,7 +9,7 @@ from torch import nn
 from detrojan.augmentation import pixels_of
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
-from detrojan.defenses import _contradictions, consistency_distil
+from detrojan.defenses import _bounded_sgd, _contradictions
 from detrojan.defenses._contradictions import contradictions
 from detrojan.defenses.consistency_distil import ConsistencyDistil
 from detrojan.errors import BadArgument, Unsupported
@@ -85,7 +85,7 @@ def test_few_samples_move_weights_less(victim, clean):
 
 def test_few_samples_weigh_views_less(victim, clean, monkeypatch):
     """A tenth of the samples that are enough is like a tenth of the weight of the views."""
-    monkeypatch.setattr(consistency_distil, "LONGEST", 1e6)
+    monkeypatch.setattr(_bounded_sgd, "LONGEST", 1e6)
     few = quick(enough=640, consistency=2.0, weight_learning_rate=0.0)(victim, clean, context(victim)).losses
     same = quick(enough=64, consistency=0.2, weight_learning_rate=0.0)(victim, clean, context(victim)).losses
     assert few == pytest.approx(same)

@@ -20,22 +20,18 @@ import torch
 from torch import Tensor, nn
 
 from detrojan.data.samples import Samples
+from detrojan.defenses._bounded_sgd import bounded_sgd
 from detrojan.defenses._contradictions import contradictions
 from detrojan.defenses._information import information_lost
-from detrojan.defenses._steering import Steering, held_then_falling
+from detrojan.defenses._steering import Steering
 from detrojan.defenses._views import mixed
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.masks import Masks, Placement
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import weights_of
 
-MOMENTUM = 0.9
 GAIN = 0.03
 """By how much the pressure grows or falls in a step at most, as a logarithm."""
-WARMUP = 0.1
-"""The share of the steps in which the rates rise: early answers to views are far off."""
-LONGEST = 1.0
-"""The gradient of all factors, and that of all weights, are cut to this length."""
 STAGE = "consistency and distil"
 LEAST = dict.fromkeys(("optimism", "consistency", "strong_views", "joined_views", "mining"), 0)
 LEAST |= {"learning_rate": 0, "weight_learning_rate": 0, "enough": 1, "enough_named": 1, "batch": 2}
@@ -112,9 +108,7 @@ class ConsistencyDistil:
         groups: list[dict[str, Any]] = [{"params": list(masks.factors), "lr": self.learning_rate}]
         if weights:
             groups.append({"params": weights, "lr": share * self.weight_learning_rate})
-        optimizer = torch.optim.SGD(groups, momentum=MOMENTUM)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        optimizer.register_step_pre_hook(_clip)
+        optimizer, schedule = bounded_sgd(groups, self.steps)
 
         def answered(inputs: Any) -> Tensor:
             return context.task.log_answers(context.task.logits(context.forward(masks, inputs)))
@@ -146,14 +140,6 @@ class ConsistencyDistil:
             if self.placement:
                 raise
             return Masks(model, "channel", statistics="frozen", dropout=False)
-
-    def _rate(self, step: int) -> float:
-        return min(1.0, (step + 1) / (WARMUP * self.steps + 1)) * held_then_falling(step, self.steps)
-
-
-def _clip(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    for group in optimizer.param_groups:
-        nn.utils.clip_grad_norm_(group["params"], LONGEST)
 
 
 METHOD = ConsistencyDistil
