@@ -40,7 +40,7 @@ class NFT:
         augmentation: what stands in for MixUp; weak crop and flip are always on. `none` is the ablation "w/o Aug".
         floor: the shape of mu(l); `alpha` is its height and `beta` the decay of the exponential. `none` is 0.
         placement: where masks sit, see `Masks`.
-        mask_stem: also mask the stem's norm, which the authors' code leaves plain: the first norm, where its name has no number.
+        mask_stem: also mask the stem's norm, which their code leaves plain: the first, if no number is in its name.
         count: what l counts: mask tensors (the code), or blocks (networks so deep that tensors would end the floor).
         statistics: batch norms use and re-estimate batch statistics as in the code, or stay frozen, or re-estimate
             once more on unmixed clean samples at the end.
