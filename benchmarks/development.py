@@ -158,7 +158,7 @@ def rates_table() -> None:
         "",
         "500 clean images, one seed; ACC / ASR / RA in % on the first 4,000 test images. Written by",
         f"`python benchmarks/development.py rates`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
-        f"{rows[0]['date']}, {rows[0]['machine']}.",
+        f"{', '.join(sorted({r['date'] for r in rows}))}, {rows[0]['machine']}.",
         "",
         f"| method | settings | {' | '.join(names)} |",
         f"|---|---|{'---|' * len(names)}",
