@@ -19,6 +19,7 @@ from detrojan import Preprocessing, Recipe, evaluate, load_data, purify, train, 
 from detrojan.attacks.badnets import BadNets
 from detrojan.data.load import data_root
 from detrojan.data.samples import Samples, dealt
+from detrojan.data.sets.action4 import PACK
 from provenance import origin
 from rows import claim, release, write
 
@@ -35,7 +36,7 @@ def parts(order: str) -> tuple[Samples, Samples]:
     data = load_data(DATA, split="train")
     if order == "as stored":
         return dealt(data, KEPT)
-    with ZipFile(data_root() / "action4_16f80.zip") as pack:
+    with ZipFile(data_root() / PACK) as pack:
         clips = [clip for clip in json.loads(pack.read("index.json"))["clips"] if clip["split"] == "train"]
     groups = sorted({clip["group"] for clip in clips})
     random.Random(SEED).shuffle(groups)
