@@ -8,18 +8,14 @@ and source videos) in random order before; all else is equal. Work lies in runs/
 """
 
 import json
-import random
 from pathlib import Path
-from zipfile import ZipFile
 
 import torch
 
 import detrojan
 from detrojan import Preprocessing, Recipe, evaluate, load_data, purify, train, trigger
 from detrojan.attacks.badnets import BadNets
-from detrojan.data.load import data_root
 from detrojan.data.samples import Samples, dealt
-from detrojan.data.sets.action4 import PACK
 from provenance import origin
 from rows import claim, release, write
 
@@ -33,15 +29,8 @@ RECIPE = Recipe(epochs=40, batch=32, learning_rate=0.05, weight_decay=1e-3, padd
 
 def parts(order: str) -> tuple[Samples, Samples]:
     """The defender's clips and the attacker's."""
-    data = load_data(DATA, split="train")
-    if order == "as stored":
-        return dealt(data, KEPT)
-    with ZipFile(data_root() / PACK) as pack:
-        clips = [clip for clip in json.loads(pack.read("index.json"))["clips"] if clip["split"] == "train"]
-    groups = sorted({clip["group"] for clip in clips})
-    random.Random(SEED).shuffle(groups)
-    places = sorted(range(len(clips)), key=lambda place: groups.index(clips[place]["group"]))
-    return dealt(data.subset(torch.tensor(places)), KEPT)
+    shuffle = None if order == "as stored" else SEED
+    return dealt(load_data(DATA, split="train", shuffle=shuffle), KEPT)
 
 
 def run(order: str) -> None:

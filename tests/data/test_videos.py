@@ -2,6 +2,7 @@
 
 import json
 from io import BytesIO
+from itertools import pairwise
 from zipfile import ZipFile
 
 import numpy as np
@@ -204,7 +205,8 @@ def sheets(tmp_path):
     grid = tiles.reshape(4, 4, 80, 80).transpose(0, 2, 1, 3).reshape(320, 320)
     stream = BytesIO()
     Image.fromarray(grid).convert("RGB").save(stream, "png")
-    rows = [{"file": "a.png", "label": label, "split": part} for label, part in enumerate(("train", "test"))]
+    parts = enumerate(("train", "test"))
+    rows = [{"file": "a.png", "label": label, "split": part, "group": "room"} for label, part in parts]
     path = tmp_path / "action4_16f80.zip"
     with ZipFile(path, "w") as pack:
         pack.writestr("index.json", json.dumps({"classes": ["fall", "fight"], "clips": rows}))
@@ -219,6 +221,22 @@ def test_clips_of_the_pack_are_thinned_evenly(sheets):
     few = load("action4:frames=4,size=40", split="test", root=sheets.parent)
     assert few.inputs[0, 2, :, 20, 20].tolist() == [0, 40, 80, 120]
     assert (few.labels.tolist(), few.inputs.shape[-1]) == ([1], 40)
+
+
+def test_rooms_can_be_shuffled_and_their_clips_stay_together(shared_data):
+    if not (shared_data / "action4_16f80.zip").exists():
+        pytest.skip(f"needs the pack action4_16f80.zip under {shared_data}")
+    with ZipFile(shared_data / "action4_16f80.zip") as pack:
+        clips = [clip for clip in json.loads(pack.read("index.json"))["clips"] if clip["split"] == "train"]
+    stored, again, shuffled = (
+        load(f"action4:frames=1,size=20{rest}", root=shared_data) for rest in ("", ",shuffle=1", ",shuffle=1")
+    )
+    assert torch.equal(again.inputs, shuffled.inputs)
+    place = {picture.numpy().tobytes(): clip["group"] for picture, clip in zip(stored.inputs, clips, strict=True)}
+    groups = [place[picture.numpy().tobytes()] for picture in shuffled.inputs]
+    assert groups != [clip["group"] for clip in clips]
+    turns = 1 + sum(one != other for one, other in pairwise(groups))
+    assert turns == len(set(groups))
 
 
 @pytest.mark.parametrize("damage", ["cut", "index", "sheet", "small", "field"])
@@ -242,6 +260,7 @@ def test_a_damaged_pack(sheets, damage):
     [
         ("action4:frames=5", "frames must divide 16, got 5"),
         ("action4:size=81", "size must lie between 1 and 80"),
+        ("action4:shuffle=yes", "shuffle must be .*, got 'yes'"),
         ("ucf101:fold=4", "ucf101: fold must be 1, 2 or 3, got 4"),
         ("hmdb51:fold=0", "hmdb51: fold must be 1, 2 or 3, got 0"),
         ("ucf101:frames=0", "frames must be a number of at least 1, got 0"),
