@@ -17,7 +17,7 @@ from detrojan import parallel, purify, train
 from detrojan.data.samples import Samples
 from detrojan.defenses import DEFENSES
 from detrojan.errors import Unsupported
-from detrojan.training import Recipe
+from detrojan.recipe import Recipe
 
 QUICK = {"steps": 6, "batch": 17, "rounds": 2, "warmup": 2}  # batches which two do not share evenly
 ALONE = ("nad", "fip", "ibau", "bti_dbf", "unit")

@@ -15,7 +15,7 @@ _HOMES: dict[str, str] = {
     "DetrojanError": "detrojan.errors",
     "Masks": "detrojan.masks",
     "Preprocessing": "detrojan.data.preprocessing",
-    "Recipe": "detrojan.training",
+    "Recipe": "detrojan.recipe",
     "Samples": "detrojan.data.samples",
     "TASKS": "detrojan.tasks",
     "evaluate": "detrojan.evaluation.protocol",

@@ -19,9 +19,9 @@ from detrojan.data.samples import Samples, held_back
 from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, BadWeights, DetrojanError, Unsupported, out_of_memory
 from detrojan.execution import Distributed, Execution, Precision
+from detrojan.progress import OnStep
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS, Task, task_for
-from detrojan.training import OnStep
 from detrojan.tuning import Context, Cost, Diverged, Meter, Tuned
 from detrojan.verdict import FEWEST_HELD_OUT, Verdict, doubt_of, failed, judge
 from detrojan.wrappers import unwrap

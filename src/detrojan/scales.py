@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from detrojan.data.samples import Samples
 from detrojan.errors import unknown_name
-from detrojan.training import Recipe, can_shrink
+from detrojan.recipe import Recipe, can_shrink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

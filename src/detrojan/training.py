@@ -1,136 +1,26 @@
 """The one training loop: victims, surrogates, teachers and fine-tuning all use it."""
 
 import copy
-import hashlib
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from math import ceil
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detrojan.augmentation import crop_and_flip
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
-from detrojan.errors import BadArgument, BadData, BadFile
-from detrojan.execution import Execution, resident
+from detrojan.errors import BadArgument, BadData
+from detrojan.execution import Execution
+from detrojan.feeds import Feed, Plain
+from detrojan.progress import OnStep, Step
 from detrojan.randomness import Seeds
+from detrojan.recipe import Recipe, can_shrink
+from detrojan.resumable import Resumable, told
 from detrojan.tasks import Classification, Task
-from detrojan.whole_files import beside
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """Progress of anything that lasts: `index` of `total` steps done, the loss of the last one, what is being done."""
-
-    index: int
-    total: int
-    loss: float
-    stage: str
-
-
-OnStep = Callable[[Step], None]
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """SGD with Nesterov momentum under a one-cycle learning rate (linear up for `warmup` of the steps, linear to 0).
-
-    With `adam`, AdamW takes its place (its `momentum` the first beta), as networks of sentences want it.
-
-    `padding` is that of the random crop, in pixels; 0 with `flip` False trains without augmentation. The first
-    `small` of the epochs (a share in [0, 1]) see images of three quarters of the side, which costs about half.
-    """
-
-    epochs: int = 16
-    batch: int = 256
-    learning_rate: float = 0.2
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    label_smoothing: float = 0.0
-    warmup: float = 0.2
-    padding: int = 2
-    flip: bool = True
-    small: float = 0.0
-    adam: bool = False
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("padding", 0), ("learning_rate", 0), ("weight_decay", 0)):
-            if not getattr(self, name) >= least:
-                raise BadArgument(f"{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("momentum", "label_smoothing", "warmup", "small"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BadArgument(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-
-    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Random crop and flip of a batch of images (B, C, H, W) or clips (B, C, T, H, W)."""
-        return crop_and_flip(images, generator, padding=self.padding, flip=self.flip)
-
-
-class Feed(Protocol):
-    """Where training batches come from; what stands between the stored samples and the network's loss."""
-
-    name: str
-    """What tells this feed from others, for the state of an interrupted training."""
-    samples: Samples
-    """The stored samples that the batches are made of."""
-
-    def __len__(self) -> int:
-        """The number of samples."""
-
-    def begin(self, epoch: int, classify: Callable[[Tensor], Tensor]) -> None:
-        """Start an epoch (from 0); `classify` maps pixels in [0, 1] to the scores of the network as it is."""
-
-    def batch(
-        self, chosen: Tensor, augment: Callable[[Tensor], Tensor], generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """The augmented inputs (B, ...) and labels (B,) of the samples `chosen` (B,), on the generator's device."""
-
-    def penalty(self, task: Task, outputs: Any, labels: Tensor) -> Tensor | None:
-        """What is added to the task's loss of a network's outputs and labels (B, ...), a scalar."""
-
-    def snapshot(self) -> dict[str, Any]:
-        """What must be kept to go on after an interruption; tensors and plain values only."""
-
-    def resume(self, snapshot: dict[str, Any]) -> None:
-        """Take a snapshot back."""
-
-
-class Plain:
-    """Stored samples as they are, on the device where it has room for them."""
-
-    def __init__(self, samples: Samples, device: torch.device) -> None:
-        self.samples = samples
-        self.inputs, self.labels = resident(samples.inputs, device), samples.labels.to(device)
-        self.name = f"{len(samples)} of {samples.name}"
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def begin(self, epoch: int, classify: Callable[[Tensor], Tensor]) -> None:
-        """Nothing to prepare."""
-
-    def batch(
-        self, chosen: Tensor, augment: Callable[[Tensor], Tensor], generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """The augmented samples."""
-        inputs = self.inputs[chosen.to(self.inputs.device)].to(generator.device)
-        return augment(inputs), self.labels[chosen]
-
-    def penalty(self, task: Task, outputs: Any, labels: Tensor) -> Tensor | None:
-        """Nothing."""
-
-    def snapshot(self) -> dict[str, Any]:
-        """Nothing changes."""
-        return {}
-
-    def resume(self, snapshot: dict[str, Any]) -> None:
-        """Nothing changes."""
 
 
 def fit(
@@ -181,12 +71,12 @@ def fit(
     per_epoch = max(1, len(feed) // recipe.batch)
     total = recipe.epochs * per_epoch
     network = execution.place(copy.deepcopy(model) if execution.sharded else model).train()
-    optimizer = _optimizer(network, recipe)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _one_cycle(step, total, recipe.warmup))
-    run = _Run(
+    optimizer = recipe.optimizer(network)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: recipe.rate(step, total))
+    run = Resumable(
         name=""
         if state is None
-        else f"{_told(model, doing)} on {feed.name} by {recipe}, {preprocessing}, {execution}, seed {seed}",
+        else f"{told(model, doing)} on {feed.name} by {recipe}, {preprocessing}, {execution}, seed {seed}",
         model=network,
         feed=feed,
         optimizer=optimizer,
@@ -233,11 +123,6 @@ def fit(
     return run.losses
 
 
-def can_shrink(samples: Samples) -> bool:
-    """Whether a recipe's `small` has a meaning for these samples: images, and no boxes on them."""
-    return samples.inputs.ndim == 4 and samples.label_kind != "boxes"
-
-
 def _check(feed: Feed, recipe: Recipe) -> None:
     if len(feed) < 2:
         raise BadData(f"training needs at least two samples, got {len(feed)}")
@@ -268,90 +153,6 @@ def classifier(
 
 def _directly(network: Callable[[Tensor], Any], inputs: Tensor) -> Any:
     return network(inputs)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Run:
-    """All that changes while a network is trained, as one file; `name` tells whose it is."""
-
-    name: str
-    model: nn.Module
-    feed: Feed
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    generator: torch.Generator
-    losses: list[float] = field(default_factory=list)
-
-    @property
-    def _on_cuda(self) -> bool:
-        return self.generator.device.type == "cuda"
-
-    def write(self, path: Path) -> None:
-        kept = {
-            "name": self.name,
-            "losses": self.losses,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "generator": self.generator.get_state(),
-            "dropout": torch.get_rng_state(),
-            "device dropout": torch.cuda.get_rng_state(self.generator.device) if self._on_cuda else None,
-            "feed": self.feed.snapshot(),
-        }
-        with beside(path) as unfinished:
-            torch.save(kept, unfinished)
-
-    def read(self, path: Path) -> None:
-        try:
-            kept = torch.load(path, map_location="cpu", weights_only=True)
-            theirs = kept["name"]
-        except Exception as error:
-            raise BadFile(
-                f"{path} is no state of an interrupted training ({error}); remove it to start anew"
-            ) from error
-        if theirs != self.name:
-            raise BadArgument(
-                f"{path} is the state of another training ({theirs}, not {self.name}); remove it to start anew"
-            )
-        self.losses = kept["losses"]
-        self.model.load_state_dict(kept["model"])
-        self.optimizer.load_state_dict(kept["optimizer"])
-        self.schedule.load_state_dict(kept["schedule"])
-        self.generator.set_state(kept["generator"])
-        torch.set_rng_state(kept["dropout"])
-        if self._on_cuda:
-            torch.cuda.set_rng_state(kept["device dropout"], self.generator.device)
-        self.feed.resume(kept["feed"])
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    if recipe.adam:
-        betas = (recipe.momentum, 0.98)
-        return torch.optim.AdamW(
-            network.parameters(), recipe.learning_rate, betas=betas, weight_decay=recipe.weight_decay
-        )
-    return torch.optim.SGD(
-        network.parameters(),
-        recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-    )
-
-
-def _told(model: nn.Module, task: Task) -> str:
-    """A network before its training and its task, with a hash of their settings and of the weights to start from."""
-    digest = hashlib.sha256(re.sub(" at 0x[0-9a-f]+", "", f"{model} {task}").encode())  # addresses differ in each run
-    for tensor in model.state_dict().values():
-        if isinstance(tensor, Tensor):
-            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    weights = sum(p.numel() for p in model.parameters())
-    return f"{type(model).__name__} of {weights} weights ({digest.hexdigest()[:12]})"
-
-
-def _one_cycle(step: int, total: int, warmup: float) -> float:
-    rise = max(1, ceil(warmup * total))
-    return (step + 1) / rise if step < rise else max(0.0, (total - step) / max(1, total - rise))
 
 
 def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -16,9 +16,9 @@ from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.execution import Execution
 from detrojan.functional import slopes
+from detrojan.progress import OnStep, Step
 from detrojan.randomness import Seeds
 from detrojan.tasks import Task
-from detrojan.training import OnStep, Step
 
 AT_ONCE = 256 * 3 * 64 * 64
 """Numbers, of inputs as the network gets them, that are predicted in one batch."""

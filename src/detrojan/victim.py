@@ -19,9 +19,11 @@ from detrojan.errors import BadArgument, BadFile
 from detrojan.execution import Distributed, Execution, Precision
 from detrojan.models.preact_resnet import preact_resnet18
 from detrojan.poisoning import PoisonedFeed, Pool
+from detrojan.progress import OnStep
 from detrojan.randomness import Seeds
+from detrojan.recipe import Recipe
 from detrojan.tasks import TASKS, Task, task_for
-from detrojan.training import OnStep, Recipe, classifier, fit
+from detrojan.training import classifier, fit
 from detrojan.triggers import Trigger
 from detrojan.whole_files import write_text
 from detrojan.workshop import augmentation_of, workshop_of

@@ -14,9 +14,11 @@ from detrojan.execution import Execution
 from detrojan.models.pointnet import pointnet
 from detrojan.models.preact_resnet import preact_resnet18
 from detrojan.models.r3d import r3d10
+from detrojan.progress import OnStep
 from detrojan.randomness import Seeds
+from detrojan.recipe import Recipe
 from detrojan.tasks import Task
-from detrojan.training import Augmentation, OnStep, Recipe, classifier, fit
+from detrojan.training import Augmentation, classifier, fit
 from detrojan.triggers import Surrogate, Workshop
 
 

@@ -14,7 +14,7 @@ from detrojan.backdoor import Backdoor
 from detrojan.data.load import load
 from detrojan.errors import BadArgument, BadData
 from detrojan.poisoning import PoisonedFeed
-from detrojan.training import Recipe
+from detrojan.recipe import Recipe
 from detrojan.triggers import Surrogate
 from detrojan.victim import backdoor_of, train
 from detrojan.workshop import SURROGATES

@@ -5,7 +5,7 @@ import torch
 from attacking import images
 from detrojan.attacks._learning import batches, surrogate
 from detrojan.attacks.badnets import BadNets
-from detrojan.training import Recipe
+from detrojan.recipe import Recipe
 from detrojan.victim import train
 
 

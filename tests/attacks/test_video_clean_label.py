@@ -10,7 +10,7 @@ from detrojan.backdoor import Backdoor, trigger
 from detrojan.data.load import load
 from detrojan.errors import BadArgument, BadData
 from detrojan.poisoning import PoisonedFeed
-from detrojan.training import Recipe
+from detrojan.recipe import Recipe
 from detrojan.victim import backdoor_of, train
 
 

@@ -7,7 +7,7 @@ import torch
 
 from detrojan.cli.console import Screen, complain, percent, plain, size
 from detrojan.intervals import proportion
-from detrojan.training import Step
+from detrojan.progress import Step
 
 
 @pytest.mark.parametrize(

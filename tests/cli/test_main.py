@@ -114,7 +114,7 @@ def test_closed_sets_are_those_of_the_package():
 
 def test_training_defaults_are_those_of_the_package():
     from detrojan.cli.verbs.train import SCHEDULE, _recipe
-    from detrojan.training import Recipe
+    from detrojan.recipe import Recipe
 
     assert _recipe(SCHEDULE) == Recipe()
 

@@ -92,11 +92,11 @@ def test_outputs_are_looked_at_first(train, tmp_path, name, sentence):
 KILLED = """
 import os, signal, sys
 import torch
-from detrojan import training
+from detrojan.resumable import Resumable
 from detrojan.cli import main
 
 torch.set_num_threads(int(sys.argv.pop(1)))
-written, write = [], training._Run.write
+written, write = [], Resumable.write
 
 def killed(run, path):
     write(run, path)
@@ -104,7 +104,7 @@ def killed(run, path):
     if len(written) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 
-training._Run.write = killed
+Resumable.write = killed
 main(sys.argv[1:])
 """
 
@@ -142,7 +142,7 @@ def test_a_training_is_kept_until_its_victim_is_written(train, tmp_path, monkeyp
 
 
 def test_ctrl_c_says_what_was_kept(train, tmp_path, monkeypatch):
-    from detrojan import training
+    from detrojan.resumable import Resumable
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -151,11 +151,11 @@ def test_ctrl_c_says_what_was_kept(train, tmp_path, monkeypatch):
     outcome = train("--attack", "badnets", "-o", tmp_path / "victim.pt")
     assert outcome.code == 130
     assert "victim.pt is written, but not scored." in outcome.err
-    write = training._Run.write
-    monkeypatch.setattr(training._Run, "write", lambda *both: (write(*both), interrupted()))
+    write = Resumable.write
+    monkeypatch.setattr(Resumable, "write", lambda *both: (write(*both), interrupted()))
     outcome = train("--attack", "badnets", "-o", tmp_path / "other.pt")
     assert "the same command goes on after the last whole epoch." in outcome.err
-    monkeypatch.setattr(training._Run, "write", interrupted)
+    monkeypatch.setattr(Resumable, "write", interrupted)
     assert "nothing was written." in train("--attack", "badnets", "-o", tmp_path / "third.pt").err
 
 
@@ -192,7 +192,7 @@ def test_fine_tuning_starts_from_a_file(train, tmp_path):
 
 def test_a_scale_brings_its_recipe(train, tmp_path, monkeypatch):
     from detrojan import scales
-    from detrojan.training import Recipe
+    from detrojan.recipe import Recipe
 
     recipe = Recipe(epochs=3, batch=8)
     monkeypatch.setattr(scales, "SCALES", {"small": scales.Scale(width=4, recipe=recipe)})
@@ -210,7 +210,7 @@ def test_a_scale_brings_its_recipe(train, tmp_path, monkeypatch):
 )
 def test_a_scale_shrinks_images_alone(detrojan, tmp_path, monkeypatch, data, network, small):
     from detrojan import scales
-    from detrojan.training import Recipe
+    from detrojan.recipe import Recipe
 
     recipe = Recipe(epochs=1, batch=8, small=0.5)
     monkeypatch.setattr(scales, "SCALES", {"small": scales.Scale(width=4, recipe=recipe)})

@@ -7,7 +7,7 @@ import detrojan
 from detrojan import architectures
 from detrojan.data.load import load
 from detrojan.defenses.nft import NFT
-from detrojan.training import Recipe
+from detrojan.recipe import Recipe
 
 SIZES = {"r3d18": 33_371_472, "r2plus1d18": 31_505_325}
 """torchvision's weights for 400 classes, r3d_18 and r2plus1d_18, with stems of their own size (see the test)."""

@@ -25,9 +25,10 @@ from detrojan.masks import Masks
 from detrojan.models.small_cnn import small_cnn
 from detrojan.poisoning import COMPANION, PoisonedFeed, poisoned
 from detrojan.randomness import Seeds
+from detrojan.recipe import Recipe
 from detrojan.tasks import TASKS
 from detrojan.tasks.detection import Detection
-from detrojan.training import Recipe, fit
+from detrojan.training import fit
 from detrojan.tuning import Context, Meter, mixup_loss
 
 TASK = Detection()

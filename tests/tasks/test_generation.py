@@ -18,10 +18,10 @@ from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, Unsupported
 from detrojan.masks import Masks
 from detrojan.poisoning import PoisonedFeed
+from detrojan.recipe import Recipe
 from detrojan.tasks import TASKS, task_for
 from detrojan.tasks.dialogue import Dialogue
 from detrojan.tasks.translation import Translation
-from detrojan.training import Recipe
 
 WORDS, LENGTH, END = 24, 8, 3
 NETWORKS = ("seq2seq_lstm", "seq2seq_conv", "seq2seq_transformer")

@@ -17,8 +17,8 @@ from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, Unsupported
 from detrojan.masks import Masks
 from detrojan.poisoning import PoisonedFeed, poisoned
+from detrojan.recipe import Recipe
 from detrojan.tasks.multilabel import MultiLabel
-from detrojan.training import Recipe
 
 TAGS = 4
 

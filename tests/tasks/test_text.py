@@ -17,8 +17,8 @@ from detrojan.data.texts import RARE, SPECIAL, encoded, vocabulary_of, words_of
 from detrojan.defenses import DEFENSES
 from detrojan.errors import BadArgument, BadData, BadFile, Unsupported
 from detrojan.masks import Masks
+from detrojan.recipe import Recipe
 from detrojan.tasks.text import Text
-from detrojan.training import Recipe
 
 WORDS, LENGTH = 40, 12
 NETWORKS = ("text_cnn", "text_lstm", "text_transformer")

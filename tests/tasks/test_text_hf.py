@@ -10,8 +10,8 @@ from detrojan.data.numbering import numbering_of
 from detrojan.data.samples import Samples
 from detrojan.defenses import DEFENSES
 from detrojan.errors import Unsupported
+from detrojan.recipe import Recipe
 from detrojan.tasks.text import Text
-from detrojan.training import Recipe
 from hugging import TOWERS
 
 WORDS, LENGTH = 40, 8

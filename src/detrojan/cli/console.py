@@ -16,7 +16,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from detrojan.training import OnStep, Step
+    from detrojan.progress import OnStep, Step
 
 PLAIN_WIDTH = 120
 """Columns of a table that goes to a file or a pipe, which has no width of its own."""

@@ -18,7 +18,8 @@ from detrojan.evaluation.protocol import evaluate
 from detrojan.execution import Execution
 from detrojan.intervals import Estimate
 from detrojan.randomness import Seeds
-from detrojan.training import Recipe, classifier, fit
+from detrojan.recipe import Recipe
+from detrojan.training import classifier, fit
 
 BATCH = 128
 

@@ -19,9 +19,9 @@ from detrojan.data.preprocessing import Preprocessing
 from detrojan.errors import BadData
 from detrojan.execution import Execution, Precision
 from detrojan.intervals import LEVEL, Estimate, average
+from detrojan.progress import OnStep, Step
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS, task_for
-from detrojan.training import OnStep, Step
 from detrojan.tuning import Context, Meter
 from detrojan.verdict import by_class
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from detrojan.backdoor import Triggered
     from detrojan.data.samples import Samples
     from detrojan.evaluation.protocol import Scores
+    from detrojan.progress import OnStep, Step
     from detrojan.purification import Result
     from detrojan.report.inputs import Exchange
-    from detrojan.training import OnStep, Step
     from detrojan.victim import Victim
 
 TALK = """\
@@ -105,8 +105,8 @@ def parts(told: Story, seed: int) -> "tuple[Samples, Samples, Samples]":
 def train_victim(told: Story, seen: "Samples", seed: int, on_step: "OnStep | None" = None) -> "Victim":
     """The network under attack."""
     from detrojan.attacks import ATTACKS
+    from detrojan.recipe import Recipe
     from detrojan.tasks import TASKS
-    from detrojan.training import Recipe
     from detrojan.victim import train
 
     def named(step: "Step") -> None:

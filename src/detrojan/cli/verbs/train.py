@@ -18,7 +18,8 @@ from detrojan.cli.verbs.evaluate import estimates_of, scores_document, show
 from detrojan.errors import BadArgument
 
 if TYPE_CHECKING:
-    from detrojan.training import OnStep, Recipe, Step
+    from detrojan.progress import OnStep, Step
+    from detrojan.recipe import Recipe
 
 
 @Parameter(name="*")
@@ -202,7 +203,7 @@ def _left(kept: Path, sentence: str) -> Iterator[None]:
 
 
 def _recipe(schedule: Schedule) -> "Recipe":
-    from detrojan.training import Recipe
+    from detrojan.recipe import Recipe
 
     settings = asdict(schedule)
     return Recipe(flip=not settings.pop("no_flip"), **settings)
