@@ -1,7 +1,7 @@
 """How hard neurons are pulled down: as hard as a stated loss of information allows."""
 
 from dataclasses import dataclass, field
-from math import cos, exp, inf, pi
+from math import cos, exp, pi
 
 import torch
 
@@ -10,20 +10,16 @@ from detrojan.masks import Masks
 
 @dataclass(slots=True)
 class Steering:
-    """Raises the pressure while less than the target is lost, and lowers it while more is; none after `pulls` steps."""
+    """Raises the pressure while less than the target is lost, and lowers it while more is."""
 
     target: float
     gain: float
     pressure: float
-    pulls: float = inf
     average: float = field(default=0.0)
 
     def follow(self, lost: float) -> float:
         """Take note of what a step lost, and return the pressure."""
         self.average = 0.9 * self.average + 0.1 * lost
-        self.pulls -= 1
-        if self.pulls < 0:
-            return 0.0
         error = (self.target - self.average) / self.target
         self.pressure *= exp(self.gain * max(-1.0, min(1.0, error)))
         return self.pressure

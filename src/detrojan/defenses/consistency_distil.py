@@ -5,8 +5,8 @@ those to mixed inputs when it sees the same, and those to clean images when it s
 RandAugment, a colour cast, a box of noise) or two of them side by side; those to clean sentences when it sees them with
 a word put in, to clean clouds when it sees them turned or with a ball of points put in. Of these views it sees those
 most often to which the victim answers otherwise: what rests on faint patterns, colours, exact places, a company of
-features or a rare word shows there, and is unlearned. What only a trigger needs is pulled down as in `shrink_distil`;
-in the second half of the steps nothing is, and what the pull took comes back. Batch-norm statistics are frozen.
+features or a rare word shows there, and is unlearned. What only a trigger needs is pulled down as in `shrink_distil`.
+Batch-norm statistics are frozen.
 
 Needs: clean samples; their labels are not read.
 Serves: any network. Of images, clips, sentences and clouds there are views; images with boxes are mixed only.
@@ -57,7 +57,6 @@ class ConsistencyDistil:
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
             word is into a sentence: such views find a trigger without much of a pull, and need few samples.
         pressure: at the first step.
-        recovery: the share in [0, 1] of the steps, the last ones, without a pull; none where `lost_named` holds.
         placement: where factors sit; None: `neuron`, and `channel` in a network without norms.
     """
 
@@ -75,7 +74,6 @@ class ConsistencyDistil:
     lost_named: float = 0.05
     enough_named: int = 50
     pressure: float = 1.0
-    recovery: float = 0.5
     placement: Placement | None = None
 
     def __post_init__(self) -> None:
@@ -84,8 +82,6 @@ class ConsistencyDistil:
                 raise BadArgument(f"{name} is a share above 0 and below 1, got {getattr(self, name)}")
         if not self.pressure > 0:
             raise BadArgument(f"pressure must be above 0, got {self.pressure}")
-        if not 0 <= self.recovery <= 1:
-            raise BadArgument(f"recovery is a share from 0 to 1, got {self.recovery}")
         for name, least in LEAST.items():
             if not getattr(self, name) >= least:
                 raise BadArgument(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -101,18 +97,17 @@ class ConsistencyDistil:
         teacher = context.execution.placed(model).eval()
         asked: dict[str, Any] = {"strong": self.strong_views, "joined": self.joined_views, "mining": self.mining}
         views = contradictions(teacher, clean, context, **asked) if self.consistency else None
-        named = bool(views and views.named)
-        lost, enough = (self.lost_named, self.enough_named) if named else (self.lost, self.enough)
+        lost, enough = (self.lost_named, self.enough_named) if views and views.named else (self.lost, self.enough)
         target = lost * len(clean) / (len(clean) + self.optimism)
         pictures = clean.inputs.shape[2] if clean.inputs.ndim == 5 else 1
         share = min(1.0, pictures * len(clean) / enough)
-        pulls = self.steps - (0 if named else round(self.recovery * self.steps))
-        steering = Steering(target=target, gain=GAIN, pressure=self.pressure, pulls=pulls)
+        steering = Steering(target=target, gain=GAIN, pressure=self.pressure)
         masks = self._masks(model)
         weights = [weight.requires_grad_() for weight in weights_of(masks.network) if self.weight_learning_rate]
         context.execution.place(masks).train()
-        rates = (self.learning_rate, share * self.weight_learning_rate)
-        groups = [{"params": p, "lr": rate} for p, rate in zip((list(masks.factors), weights), rates, strict=True)]
+        groups: list[dict[str, Any]] = [{"params": list(masks.factors), "lr": self.learning_rate}]
+        if weights:
+            groups.append({"params": weights, "lr": share * self.weight_learning_rate})
         optimizer, schedule = bounded_sgd(groups, self.steps)
 
         def answered(inputs: Any) -> Tensor:
