@@ -4,6 +4,7 @@
     python benchmarks/development.py score    # shrink_distil with several targets; writes development.md and .json here
     python benchmarks/development.py views    # consistency_distil, whole and in parts; writes views.md and .json here
     python benchmarks/development.py rates    # rivals with several rates; writes rates.md and .json here
+    python benchmarks/development.py few      # how many images each of two methods needs; writes few.md and .json here
 
 PreActResNet-18 of width 16 on CIFAR-10 without its first 5,000 training images; clean samples come from those. Figures
 are made on the first 4,000 test images. Work lies in runs/development (not committed).
@@ -46,6 +47,7 @@ PARTS = {
     "no strong views": {"strong_views": 0},
     "no choice": {"mining": 0},
 }
+FEW = ("checker", "few colours", "composite", "warp")
 RATED = ("checker", "face", "warp")
 RATES: dict[str, list[dict[str, float]]] = {
     "fine_tuning": [{"learning_rate": rate} for rate in (0.01, 0.03, 0.1)],
@@ -125,6 +127,13 @@ def run(path: Path, name: str, count: int, method: str, settings: dict[str, Any]
     print(name, count, settings, row["before"], row["after"], flush=True)
 
 
+def few() -> None:
+    for count in (100, 10, 50, 200):
+        for method in ("shrink_distil", "consistency_distil"):
+            for name in FEW:
+                run(RUNS / f"few-{name}-{count}-{method}.json", name, count, method, {}, defense=method)
+
+
 def views_table() -> None:
     rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("views-*.json"))]
     write(HERE / "views.json", {"rows": rows})
@@ -173,6 +182,28 @@ def rates_table() -> None:
     (HERE / "rates.md").write_text("\n".join(lines) + "\n")
 
 
+def few_table() -> None:
+    rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("few-*.json"))]
+    write(HERE / "few.json", {"rows": rows})
+    before = {row["victim"]: _cell(row["before"]) for row in rows}
+    lines = [
+        "# Few images of development victims",
+        "",
+        "One seed; ACC / ASR / RA in % on the first 4,000 test images. Written by",
+        f"`python benchmarks/development.py few`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
+        f"{rows[0]['date']}, {rows[0]['machine']}.",
+        "",
+        f"| images | method | {' | '.join(FEW)} |",
+        f"|---|---|{'---|' * len(FEW)}",
+        f"| | before | {' | '.join(before.get(name, '-') for name in FEW)} |",
+    ]
+    for count, method in sorted({(row["count"], row["defense"]) for row in rows}):
+        found = {r["victim"]: r for r in rows if (r["count"], r["defense"]) == (count, method)}
+        cells = " | ".join(_cell(found[name]["after"]) if name in found else "-" for name in FEW)
+        lines.append(f"| {count} | `{method}` | {cells} |")
+    (HERE / "few.md").write_text("\n".join(lines) + "\n")
+
+
 def table() -> None:
     rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("row-*.json"))]
     write(HERE / "development.json", {"rows": rows})
@@ -204,7 +235,7 @@ def _cell(scores: dict[str, float]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("train", "score", "views", "rates"))
+    parser.add_argument("stage", choices=("train", "score", "views", "rates", "few"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -216,6 +247,9 @@ if __name__ == "__main__":
     elif arguments.stage == "rates":
         rates()
         rates_table()
+    elif arguments.stage == "few":
+        few()
+        few_table()
     else:
         score()
         table()
