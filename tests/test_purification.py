@@ -236,7 +236,7 @@ def test_progress_is_told():
 def test_tasks_with_views_have_a_method_of_their_own_by_default(task):
     assert default_method(task) == default_method(TASKS.build(task))
     viewed = task in ("image", "pointcloud", "text", "translation", "dialogue")
-    assert default_method(task) == ("consistency_distil" if viewed else "nft")
+    assert default_method(task) == ("consistency_distil" if viewed else "ft_sam")
 
 
 def test_without_a_method_the_default_purifies(monkeypatch):

@@ -82,10 +82,10 @@ class Result:
 def default_method(task: Any) -> str:
     """What a task's networks are purified with where no method is named.
 
-    Of images, point clouds and sentences what has been measured to hold best, `consistency_distil`; of all else the
-    paper's `nft`.
+    What has been measured to hold best: of images, point clouds and sentences `consistency_distil`, of tags, boxes,
+    clips and all else `ft_sam`.
     """
-    return "consistency_distil" if TASKS.name_of(TASKS.build(task)) in VIEWED else "nft"
+    return "consistency_distil" if TASKS.name_of(TASKS.build(task)) in VIEWED else "ft_sam"
 
 
 def purify(
