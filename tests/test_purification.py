@@ -233,10 +233,10 @@ def test_progress_is_told():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_tasks_with_views_have_a_method_of_their_own_by_default(task):
+def test_each_task_has_a_method_by_default(task):
     assert default_method(task) == default_method(TASKS.build(task))
-    viewed = task in ("image", "pointcloud", "text", "translation", "dialogue")
-    assert default_method(task) == ("consistency_distil" if viewed else "ft_sam")
+    best = {"multilabel": "ft_sam", "video": "ft_sam", "detection": "awm"}
+    assert default_method(task) == best.get(task, "consistency_distil")
 
 
 def test_without_a_method_the_default_purifies(monkeypatch):

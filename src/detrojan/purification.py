@@ -27,8 +27,10 @@ from detrojan.verdict import FEWEST_HELD_OUT, Verdict, doubt_of, failed, judge
 from detrojan.wrappers import unwrap
 
 HELD_OUT = 0.2
-VIEWED = ("image", "pointcloud", "text", "translation", "dialogue")
-"""Tasks with views on which `consistency_distil` has been measured."""
+BEST: Mapping[str, str] = dict.fromkeys(
+    ("image", "pointcloud", "text", "translation", "dialogue"), "consistency_distil"
+) | {"detection": "awm"}
+"""What has been measured to hold best on a task; of all others it is `ft_sam`."""
 FEWEST_SENTENCES = 10
 """Fewer samples tell as much where each is right or wrong many times, word by word."""
 
@@ -82,10 +84,10 @@ class Result:
 def default_method(task: Any) -> str:
     """What a task's networks are purified with where no method is named.
 
-    What has been measured to hold best: of images, point clouds and sentences `consistency_distil`, of tags, boxes,
-    clips and all else `ft_sam`.
+    What has been measured to hold best: of images, point clouds and sentences `consistency_distil`, of boxes `awm`, of
+    tags, clips and all else `ft_sam`.
     """
-    return "consistency_distil" if TASKS.name_of(TASKS.build(task)) in VIEWED else "ft_sam"
+    return BEST.get(TASKS.name_of(TASKS.build(task)), "ft_sam")
 
 
 def purify(

@@ -61,7 +61,7 @@ def run(
         task: What the network does: a name of `detrojan list tasks`; by default the one that fits the clean samples.
         no_flip: Do not mirror the images, where a mirrored one is another class, as with digits and signs.
         method: The defense: a name of `detrojan list defenses`; by default consistency_distil for images with one label
-            each, for point clouds and for sentences, and ft_sam for all else.
+            each, for point clouds and for sentences, awm for boxes, and ft_sam for all else.
         settings: Settings of the method, such as steps=300; `detrojan list defenses NAME` shows them.
         tolerance: The largest loss of clean accuracy, as a share, that is accepted.
         training: What the model learned from, suspect or not, in the same forms as --clean; for methods that need it.
