@@ -1,13 +1,15 @@
 """The victims on which settings are chosen: other triggers, targets and seeds than those that are reported.
 
-    python benchmarks/development.py train    # four victims of six epochs each; six of harder attacks at scale small
+    python benchmarks/development.py train    # four victims of six epochs each, six of harder attacks, a VGG
     python benchmarks/development.py score    # shrink_distil with several targets; writes development.md and .json here
-    python benchmarks/development.py views    # consistency_distil, whole and in parts; writes views.md and .json here
+    python benchmarks/development.py views    # consistency_distil in parts, without patches; writes views.md
+    python benchmarks/development.py patches  # the same with patches and without; writes patches.md and .json here
     python benchmarks/development.py rates    # rivals with several rates; writes rates.md and .json here
     python benchmarks/development.py few      # how many images each of two methods needs; writes few.md and .json here
 
-PreActResNet-18 of width 16 on CIFAR-10 without its first 5,000 training images; clean samples come from those. Figures
-are made on the first 4,000 test images. Work lies in runs/development (not committed).
+PreActResNet-18 of width 16 on CIFAR-10 without its first 5,000 training images; clean samples come from those. `window`
+is the small VGG of tests/strangers.py, which learns from 20,000 images without augmentation and knows its trigger in
+one place only. Figures are made on the first 4,000 test images. Work lies in runs/development (not committed).
 """
 
 import argparse
@@ -38,15 +40,18 @@ VICTIMS = {
 }
 HARDER = {"warp": ("wanet", 4, 15), "dynamic": ("dyn", 6, 16), "few colours": ("bppa", 8, 17)}
 HARDER |= {"invisible": ("lira", 1, 18), "composite": ("cba", 9, 19), "sunset": ("fba", 3, 20)}
+VGG = f"{HERE.parent / 'tests' / 'strangers.py'}:vgg_small"
 RECIPE = Recipe(epochs=6, batch=128, learning_rate=0.1, small=0.6)
 TARGETS = (0.1, 0.05, 0.2)
 VIEWED = ("checker", "sunset", "few colours", "composite")
-PARTS = {
+WINDOW = BadNets(size=3, margin=3)
+PARTS: dict[str, dict[str, Any]] = {
     "whole": {},
     "no pairs": {"joined_views": 0},
     "no strong views": {"strong_views": 0},
     "no choice": {"mining": 0},
 }
+PATCHED = ("window", "checker", "few colours", "composite", "warp")
 FEW = ("checker", "few colours", "composite", "warp")
 RATED = ("checker", "face", "warp")
 RATES: dict[str, list[dict[str, float]]] = {
@@ -65,6 +70,11 @@ RATES: dict[str, list[dict[str, float]]] = {
 def make() -> None:
     RUNS.mkdir(parents=True, exist_ok=True)
     data = load_data("cifar10", split="train")
+    if claim(RUNS / "window.pth"):
+        part = data.subset(torch.arange(KEPT, 25_000))
+        recipe = Recipe(epochs=8, batch=128, learning_rate=0.05, padding=0, flip=False)
+        train(VGG, part, attack=WINDOW, target=6, recipe=recipe, seed=31, num_classes=10).save(RUNS / "window.pth")
+        release(RUNS / "window.pth")
     seen = data.subset(torch.arange(KEPT, len(data)))
     for name, (attack, target, seed) in (VICTIMS | HARDER).items():
         path = RUNS / f"{name}.pth"
@@ -95,7 +105,13 @@ def views() -> None:
     cells += [(part, 500, name) for part in list(PARTS)[1:] for name in VIEWED]
     for part, count, name in cells:
         path = RUNS / f"views-{name}-{count}-{part}.json"
-        run(path, name, count, "consistency_distil", PARTS[part], part=part)
+        run(path, name, count, "consistency_distil", PARTS[part] | {"patch_steps": 0}, part=part)
+
+
+def patches() -> None:
+    for name in PATCHED:
+        for kind, steps in (("with", {}), ("without", {"patch_steps": 0})):
+            run(RUNS / f"patches-{name}-{kind}.json", name, 500, "consistency_distil", steps, patches=kind)
 
 
 def rates() -> None:
@@ -111,16 +127,20 @@ def run(path: Path, name: str, count: int, method: str, settings: dict[str, Any]
         return
     pool = load_data("cifar10", split="train").subset(torch.arange(KEPT))
     test = load_data("cifar10", split="test").subset(torch.arange(4000))
-    model = checkpoint.load_into(
-        architectures.build("detrojan:preact_resnet18", width=16), checkpoint.read(RUNS / f"{name}.pth")
+    preprocessing = None if name == "window" else CIFAR10
+    network = (
+        architectures.build(VGG, num_classes=10)
+        if name == "window"
+        else architectures.build("detrojan:preact_resnet18", width=16)
     )
+    model = checkpoint.load_into(network, checkpoint.read(RUNS / f"{name}.pth"))
     triggered = trigger(test, backdoor_of(RUNS / f"{name}.json"))
     clean, _ = sample(pool, per_class=count // 10, seed=0)
     defense = detrojan.DEFENSES.build(method, **settings)
-    result = purify(model, clean, method=defense, preprocessing=CIFAR10, tolerance=1.0)
+    result = purify(model, clean, method=defense, preprocessing=preprocessing, tolerance=1.0)
     row = {"victim": name, "count": count, **settings, **told, "notes": dict(result.notes), **origin()}
     for when, network in (("before", model), ("after", result.model)):
-        scores = evaluate(network, test, triggered, preprocessing=CIFAR10)
+        scores = evaluate(network, test, triggered, preprocessing=preprocessing)
         row[when] = {k: 100 * getattr(scores, k).value for k in ("acc", "asr", "ra")}
     write(path, row)
     release(path)
@@ -141,6 +161,7 @@ def views_table() -> None:
     lines = [
         "# consistency_distil on development victims, whole and in parts",
         "",
+        "All without patches (`patch_steps=0`); what those add is in patches.md.",
         "One seed; ACC / ASR / RA in % on the first 4,000 test images. Written by",
         f"`python benchmarks/development.py views`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
         f"{rows[0]['date']}, {rows[0]['machine']}.",
@@ -155,6 +176,31 @@ def views_table() -> None:
         if any(cells):
             lines.append(f"| {part} | {count} | {' | '.join(_cell(c['after']) if c else '-' for c in cells)} |")
     (HERE / "views.md").write_text("\n".join(lines) + "\n")
+
+
+def patches_table() -> None:
+    rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("patches-*.json"))]
+    write(HERE / "patches.json", {"rows": rows})
+    found = {(row["victim"], row["patches"]): row for row in rows}
+    lines = [
+        "# Patches sought for each class, on development victims",
+        "",
+        "`consistency_distil` with 500 clean images, one seed; ACC / ASR / RA in % on the first 4,000 test images; how",
+        "odd the smallest patch is, 0 to 1. Written by",
+        f"`python benchmarks/development.py patches`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
+        f"{rows[0]['date']}, {rows[0]['machine']}.",
+        "",
+        "| victim | before | without | with | how odd |",
+        "|---|---|---|---|---|",
+    ]
+    for name in PATCHED:
+        each = [found.get((name, kind)) for kind in ("without", "with")]
+        if any(each):
+            before = next(_cell(row["before"]) for row in each if row)
+            cells = " | ".join(_cell(row["after"]) if row else "-" for row in each)
+            odd = each[1]["notes"]["how odd that is, 0 to 1"] if each[1] else "-"
+            lines.append(f"| {name} | {before} | {cells} | {odd} |")
+    (HERE / "patches.md").write_text("\n".join(lines) + "\n")
 
 
 def rates_table() -> None:
@@ -235,7 +281,7 @@ def _cell(scores: dict[str, float]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("train", "score", "views", "rates", "few"))
+    parser.add_argument("stage", choices=("train", "score", "views", "patches", "rates", "few"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -244,6 +290,9 @@ if __name__ == "__main__":
     elif arguments.stage == "views":
         views()
         views_table()
+    elif arguments.stage == "patches":
+        patches()
+        patches_table()
     elif arguments.stage == "rates":
         rates()
         rates_table()

@@ -9,11 +9,12 @@ from torch import nn
 from detrojan.augmentation import pixels_of
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
-from detrojan.defenses import _bounded_sgd, _contradictions
+from detrojan.defenses import _bounded_sgd, _contradictions, consistency_distil
 from detrojan.defenses._contradictions import contradictions
 from detrojan.defenses.consistency_distil import ConsistencyDistil
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.execution import Execution
+from detrojan.patches import Patches
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS
 from detrojan.tuning import Context, Meter
@@ -47,11 +48,13 @@ def victim():
 
 
 def quick(**settings):
-    return ConsistencyDistil(**{"steps": 5, "batch": 16, "strong_views": 30, "joined_views": 30} | settings)
+    few = {"steps": 5, "batch": 16, "strong_views": 30, "joined_views": 30, "patch_steps": 3, "patch_batch": 8}
+    return ConsistencyDistil(**few | settings)
 
 
-def views_of(victim, clean, *, strong=0, joined=0, mining=2.0):
-    return contradictions(victim, clean, context(victim), strong=strong, joined=joined, mining=mining)
+def views_of(victim, clean, *, strong=0, joined=0, mining=2.0, patches=None):
+    asked = {"strong": strong, "joined": joined, "mining": mining, "patches": patches}
+    return contradictions(victim, clean, context(victim), **asked)
 
 
 def wanted(views):
@@ -114,6 +117,56 @@ def test_strong_views_are_changed_and_want_the_answers_to_the_clean_images(victi
     apart = (wanted(views) - own).abs().amax(2)
     assert float(apart.amin(1).max()) < 1e-5
     assert apart.argmin(1).bincount(minlength=64).tolist() == [2] * 64
+
+
+@pytest.fixture
+def patches():
+    """Black squares in a corner; class 2 is reached with oddly few pixels."""
+    masks = torch.zeros(1, 4, 1, 8, 8)
+    masks[:, :, :, :3, :3] = 1.0
+    sizes = torch.tensor([0.2, 0.15, 0.01, 0.2])
+    return Patches(masks=masks, patterns=torch.zeros(1, 4, 3, 8, 8), reached=torch.ones(4), sizes=sizes)
+
+
+def test_patches_are_laid_over_images_of_other_classes_and_shown_as_they_are(victim, clean, patches):
+    views = views_of(victim, clean, strong=128, patches=patches)
+    stamped = views.still.nonzero().flatten()
+    assert 60 < len(stamped) < 128
+    assert stamped.tolist() == list(range(128, 128 + len(stamped)))
+    assert not bool(views.inputs[stamped][:, :, :3, :3].any())
+    assert bool(views.inputs[:128][:, :, :3, :3].any(0).all())
+    about, random = context(victim), torch.Generator().manual_seed(0)
+    draws = [views.draw(50, about, random) for _ in range(4)]
+    drawn, answers = (torch.cat(each) for each in zip(*draws, strict=True))
+    black = ~drawn[:, :, :3, :3].flatten(1).any(1)
+    assert float(black.float().mean()) == pytest.approx(_contradictions.TAKEN, abs=0.15)
+    with torch.no_grad():
+        own = victim(pixels_of(clean.inputs)).softmax(1)
+    assert float((answers - own).abs().amax(2).amin(1).max()) < 1e-5
+
+
+def test_where_no_patch_is_odd_strong_views_stay(victim, clean, patches):
+    sizes = torch.full((4,), 0.2)
+    views = views_of(victim, clean, strong=128, patches=replace(patches, sizes=sizes))
+    assert float(views.odds[views.still].sum()) < 0.03
+    assert float(views.odds.sum()) == pytest.approx(1.0)
+    few = replace(patches, reached=torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    assert not bool(views_of(victim, clean, strong=128, patches=few).still.any())
+
+
+def test_an_odd_patch_makes_weights_move_faster_and_is_told(victim, clean, patches, monkeypatch):
+    monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: patches)
+    moved = []
+    for rate in (0.01, 0.05):
+        tuned = quick(odd_learning_rate=rate)(victim, clean, context(victim))
+        moved.append(float((tuned.model[5].weight - victim[5].weight).detach().norm()))
+    assert moved[1] > 2 * moved[0]
+    assert "class 2" in str(tuned.notes["smallest patch"])
+
+
+def test_without_steps_for_it_no_patch_is_sought(victim, clean):
+    assert "smallest patch" not in quick(patch_steps=0)(victim, clean, context(victim)).notes
+    assert "smallest patch" in quick()(victim, clean, context(victim)).notes
 
 
 def test_a_pair_wants_the_mean_answer_by_area(victim, clean):
@@ -308,6 +361,9 @@ def test_images_that_are_no_pixels_are_mixed_alone(victim, clean):
         {"consistency": -1.0},
         {"pressure": 0.0},
         {"lost_named": 1.0},
+        {"patch_steps": -1},
+        {"patch_batch": 0},
+        {"odd_learning_rate": -1.0},
     ],
 )
 def test_settings_out_of_range_are_refused(setting):

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detrojan.augmentation import pixels_of
+from detrojan.augmentation import bytes_of, pixels_of
 from detrojan.data.samples import Samples
 from detrojan.defenses._information import information
 from detrojan.defenses._views import Views, between
 from detrojan.errors import Unsupported
+from detrojan.patches import Patches
 from detrojan.tuning import Context
 
 ROOM = 2**30
@@ -20,17 +21,27 @@ AT_ONCE = 2**28
 """Bytes, as floats, of the views that are made at once, and of the answers to them."""
 FURTHEST = 10.0
 """The largest divergence that counts, for each question, so that no view is all that is shown."""
+TAKEN = 0.8
+"""Of how many strong views patches take the place at most, as a share."""
 
 
 def contradictions(
-    victim: nn.Module, clean: Samples, context: Context, *, strong: int, joined: int, mining: float
+    victim: nn.Module,
+    clean: Samples,
+    context: Context,
+    *,
+    strong: int,
+    joined: int,
+    mining: float,
+    patches: Patches | None = None,
 ) -> Views | None:
     """So many strong views, and joined pairs, to which the victim should answer as to the clean samples in them.
 
     The odds of a view grow with the divergence of what the victim does answer, to the power `mining`; both kinds are
     shown equally often. Where the task can tell what it put into a view (a word, say), views are made once more, with
     what stands in those of high odds. Where it joins nothing, so many more views are strong ones; None where it makes
-    no views of such samples.
+    no views of such samples. Patches that were found are laid over as many images as there are strong views, the
+    smallest most often; where one is oddly small, they take the place of most strong views.
     """
     task, first = context.task, clean.inputs[:1]
     if not (strong or joined) or not _makes(task.view, first):
@@ -44,6 +55,12 @@ def contradictions(
         kinds = [make(n, mining) for n, make in zip(counts, (maker.strong, maker.joined), strict=True) if n]
     except Unsupported:
         return None
+    still = torch.zeros(sum(counts), dtype=torch.bool)
+    if patches is not None and patches.oddness and counts[0]:
+        taken = TAKEN * patches.oddness
+        kinds[0] = *kinds[0][:3], (1 - taken) * kinds[0][3]
+        kinds.append(maker.patched(patches, counts[0], mining, share=taken))
+        still = F.pad(still, (0, len(kinds[-1][0])), value=True)
     shown, sources, share, odds = (torch.cat(each).to(context.execution.device) for each in zip(*kinds, strict=True))
     return Views(
         inputs=shown,
@@ -53,6 +70,7 @@ def contradictions(
         own=maker.own.to(context.execution.device),
         information=float(information(maker.own).clamp_min(1e-3)),
         named=maker.named,
+        still=still.to(context.execution.device),
     )
 
 
@@ -109,6 +127,23 @@ class _Maker:
             shares.append(share)
         weight = torch.cat(odds) ** mining
         return torch.cat(views), sources, torch.cat(shares), weight / weight.sum()
+
+    def patched(self, patches: Patches, count: int, mining: float, *, share: float) -> _Made:
+        """Weakly changed images with patches of classes that they are not of."""
+        own = self.own[:, 0].argmax(1)
+        sources = self._drawn(count)
+        classes = torch.randint(len(patches.sizes), (count,), generator=self.generator)
+        apart = (own[sources] != classes) & patches.found[classes]
+        sources, classes = sources[apart], classes[apart]
+        views, odds = list[Tensor](), list[Tensor]()
+        for part in self._parts(len(sources)):
+            pixels = pixels_of(self.context.task.augment(self.inputs[sources[part]], self.generator))
+            stamped = patches.stamp(pixels, classes[part], self.generator)
+            views.append(stamped if self.inputs.is_floating_point() else bytes_of(stamped))
+            odds.append(self._apart(self.own[sources[part]], views[-1]))
+        weight = torch.cat(odds) ** mining / patches.sizes[classes].square()
+        made = torch.cat(views), sources[:, None].expand(-1, 2), torch.ones(len(sources))
+        return *made, share * weight / weight.sum()
 
     def _drawn(self, count: int) -> Tensor:
         """So many samples, each as often as any other, or once more, in random order."""

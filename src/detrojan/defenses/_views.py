@@ -30,6 +30,7 @@ class Views:
         own: the victim's answers to the samples, (N, M, A).
         information: what these say, in nats.
         named: whether it is known what was put into a view, so that it could be put into others.
+        still: which are shown as they are, and not weakly changed, (V,).
     """
 
     inputs: Tensor
@@ -39,11 +40,15 @@ class Views:
     own: Tensor
     information: float
     named: bool
+    still: Tensor
 
     def draw(self, count: int, context: Context, generator: Generator) -> tuple[Any, Tensor]:
-        """Prepared views, weakly changed, and the answers to them."""
+        """Prepared views, weakly changed where they may be, and the answers to them."""
         chosen = torch.multinomial(self.odds, count, replacement=True, generator=generator)
-        augmented = context.task.augment(self.inputs[chosen], generator)
+        shown = self.inputs[chosen]
+        augmented = context.task.augment(shown, generator)
+        still = self.still[chosen]
+        augmented[still] = shown[still]
         return context.preprocessing(pixels_of(augmented)), self.wanted(chosen)
 
     def wanted(self, chosen: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ those to mixed inputs when it sees the same, and those to clean images when it s
 RandAugment, a colour cast, a box of noise) or two of them side by side; those to clean sentences when it sees them with
 a word put in, to clean clouds when it sees them turned or with a ball of points put in. Of these views it sees those
 most often to which the victim answers otherwise: what rests on faint patterns, colours, exact places, a company of
-features or a rare word shows there, and is unlearned. What only a trigger needs is pulled down as in `shrink_distil`.
-Batch-norm statistics are frozen.
+features or a rare word shows there, and is unlearned. Images have one more kind of view: the smallest patch that sends
+them to another class. Where a class is reached with oddly little, these take the place of most strong views, and
+weights move faster. What only a trigger needs is pulled down as in `shrink_distil`. Batch-norm statistics are frozen.
 
 Needs: clean samples; their labels are not read.
 Serves: any network. Of images, clips, sentences and clouds there are views; images with boxes are mixed only.
@@ -27,6 +28,7 @@ from detrojan.defenses._steering import Steering
 from detrojan.defenses._views import mixed
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.masks import Masks, Placement
+from detrojan.patches import Patches, seek
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import weights_of
 
@@ -34,7 +36,8 @@ GAIN = 0.03
 """By how much the pressure grows or falls in a step at most, as a logarithm."""
 STAGE = "consistency and distil"
 LEAST = dict.fromkeys(("optimism", "consistency", "strong_views", "joined_views", "mining"), 0)
-LEAST |= {"learning_rate": 0, "weight_learning_rate": 0, "enough": 1, "enough_named": 1, "batch": 2}
+LEAST |= {"learning_rate": 0, "weight_learning_rate": 0, "odd_learning_rate": 0, "patch_steps": 0}
+LEAST |= {"enough": 1, "enough_named": 1, "batch": 2, "patch_batch": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +52,13 @@ class ConsistencyDistil:
         strong_views: their number, made beforehand; fewer where all views would take more than a gibibyte.
         joined_views: the number of pairs of images side by side, made beforehand; of sentences, of more strong views.
         mining: the power to which a view's odds grow with the victim's divergence there; 0 shows all equally often.
+        patch_steps: of the search for a patch for each class, in images with one class each; 0 leaves it out.
+        patch_batch: images a step of that search.
         steps: gradient steps; the learning rates are held for the first half and fall by a cosine in the second.
         batch: examples a step, drawn with replacement.
         learning_rate: of the factors, by SGD.
         weight_learning_rate: of the weights; 0 keeps them as they are.
+        odd_learning_rate: in place of that, as far as a class is reached with an oddly small patch.
         enough: with fewer samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
             word is into a sentence: such views find a trigger without much of a pull, and need few samples.
@@ -66,10 +72,13 @@ class ConsistencyDistil:
     strong_views: int = 3000
     joined_views: int = 15000
     mining: float = 2.0
+    patch_steps: int = 200
+    patch_batch: int = 64
     steps: int = 300
     batch: int = 128
     learning_rate: float = 0.2
     weight_learning_rate: float = 0.01
+    odd_learning_rate: float = 0.03
     enough: int = 400
     lost_named: float = 0.05
     enough_named: int = 50
@@ -95,7 +104,9 @@ class ConsistencyDistil:
         """
         context.need_whole_weights("consistency_distil")
         teacher = context.execution.placed(model).eval()
+        patches = self._patches(teacher, clean, context)
         asked: dict[str, Any] = {"strong": self.strong_views, "joined": self.joined_views, "mining": self.mining}
+        asked["patches"] = patches
         views = contradictions(teacher, clean, context, **asked) if self.consistency else None
         lost, enough = (self.lost_named, self.enough_named) if views and views.named else (self.lost, self.enough)
         target = lost * len(clean) / (len(clean) + self.optimism)
@@ -107,7 +118,9 @@ class ConsistencyDistil:
         context.execution.place(masks).train()
         groups: list[dict[str, Any]] = [{"params": list(masks.factors), "lr": self.learning_rate}]
         if weights:
-            groups.append({"params": weights, "lr": share * self.weight_learning_rate})
+            oddness = patches.oddness if patches else 0.0
+            rate = self.weight_learning_rate + oddness * (self.odd_learning_rate - self.weight_learning_rate)
+            groups.append({"params": weights, "lr": share * rate})
         optimizer, schedule = bounded_sgd(groups, self.steps)
 
         def answered(inputs: Any) -> Tensor:
@@ -131,7 +144,14 @@ class ConsistencyDistil:
 
         batch = self.batch // 2 if views else self.batch
         losses = tune(objective, optimizer, clean, context, steps=self.steps, batch=batch, stage=STAGE, project=project)
-        return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses), notes=steering.notes(masks))
+        notes = steering.notes(masks) | (patches.notes() if patches else {})
+        return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses), notes=notes)
+
+    def _patches(self, victim: nn.Module, clean: Samples, context: Context) -> Patches | None:
+        wanted = self.patch_steps and self.consistency and self.strong_views
+        if not wanted or clean.kind != "images" or context.task.labels != "class":
+            return None
+        return seek(victim, clean, context, steps=self.patch_steps, batch=self.patch_batch)
 
     def _masks(self, model: nn.Module) -> Masks:
         try:
