@@ -1,5 +1,7 @@
 """Patches for all classes are sought at once: a planted one is small, where it was planted, and odd."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -99,5 +101,7 @@ def test_notes_say_which_class_is_reached_with_how_little():
     assert (
         told["smallest patch"] == "sends images to class 1 with 0.20 % of their pixels; the median class takes 4.00 %"
     )
+    named = replace(patches_of([0.05, 0.002, 0.04]), names=("dog", "cat", "cow")).notes()
+    assert str(named["smallest patch"]).startswith("to class 1 (cat), 0.20 %")
     assert told["how odd that is, 0 to 1"] == 1.0
     assert "too few classes" in str(patches_of([0.1, 0.2]).notes()["smallest patch"])

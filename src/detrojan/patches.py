@@ -3,6 +3,7 @@
 Source: this project; the loss and a price that follows success after Wang et al., "Neural Cleanse" (S&P 2019).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -42,12 +43,14 @@ class Patches:
         patterns: pixels, (T, K, C, H, W).
         reached: the share of images that the patch of each class sends there, (K,).
         sizes: the mean opacity of each, a share of the image, (K,).
+        names: of the classes, where they are known.
     """
 
     masks: Tensor
     patterns: Tensor
     reached: Tensor
     sizes: Tensor
+    names: Sequence[str] = ()
 
     def stamp(self, pixels: Tensor, classes: Tensor, generator: Generator) -> Tensor:
         """Lay a patch of its class (B,), in any of its states, over each image (B, C, H, W)."""
@@ -71,18 +74,21 @@ class Patches:
         """In [0, 1]: near 0 where the smallest patch is like the others, near 1 where it is far smaller."""
         if int(self.found.sum()) < FEWEST:
             return 0.0
-        ratio = float(self.sizes[self.smallest] / self.sizes[self.found].median())
+        ratio = float(self.sizes[self.smallest]) / self._median
         return 1 / (1 + (ratio / ODD) ** 4)
 
     def notes(self) -> dict[str, float | int | str]:
         """What a reader of the verdict should know."""
         if int(self.found.sum()) < FEWEST:
             return {"smallest patch": "too few classes are reached to tell"}
-        least, middle = (
-            f"{100 * float(x):.2f} %" for x in (self.sizes[self.smallest], self.sizes[self.found].median())
-        )
-        told = f"sends images to class {self.smallest} with {least} of their pixels; the median class takes {middle}"
+        name = f" ({self.names[self.smallest]})" if len(self.names) == len(self.sizes) else ""
+        least, median = (f"{100 * size:.2f} %" for size in (float(self.sizes[self.smallest]), self._median))
+        told = f"to class {self.smallest}{name}, {least} of the pixels; to the median class {median}"
         return {"smallest patch": told, "how odd that is, 0 to 1": round(self.oddness, 2)}
+
+    @property
+    def _median(self) -> float:
+        return float(self.sizes[self.found].median())
 
 
 def seek(network: nn.Module, clean: Samples, context: Context, *, steps: int, batch: int) -> Patches:
@@ -103,7 +109,13 @@ def seek(network: nn.Module, clean: Samples, context: Context, *, steps: int, ba
     tune(search.loss, optimizer, clean, context, steps=steps, batch=batch, stage="seeking patches", project=search.keep)
     masks, patterns = (torch.stack(states) for states in zip(*search.states[-STATES:], strict=True))
     sizes = masks[-1].mean((1, 2, 3))
-    return Patches(masks=masks.cpu(), patterns=patterns.cpu(), reached=search.reached.cpu(), sizes=sizes.cpu())
+    return Patches(
+        masks=masks.cpu(),
+        patterns=patterns.cpu(),
+        reached=search.reached.cpu(),
+        sizes=sizes.cpu(),
+        names=clean.class_names,
+    )
 
 
 class _Search:
