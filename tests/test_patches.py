@@ -98,9 +98,7 @@ def test_how_odd_the_smallest_is(sizes, reached, oddness):
 
 def test_notes_say_which_class_is_reached_with_how_little():
     told = patches_of([0.05, 0.002, 0.04, 0.06]).notes()
-    assert (
-        told["smallest patch"] == "sends images to class 1 with 0.20 % of their pixels; the median class takes 4.00 %"
-    )
+    assert told["smallest patch"] == "to class 1, 0.20 % of the pixels; to the median class 4.00 %"
     named = replace(patches_of([0.05, 0.002, 0.04]), names=("dog", "cat", "cow")).notes()
     assert str(named["smallest patch"]).startswith("to class 1 (cat), 0.20 %")
     assert told["how odd that is, 0 to 1"] == 1.0
