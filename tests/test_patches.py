@@ -73,7 +73,7 @@ def test_a_large_image_has_cells_of_several_pixels():
     assert stamped.shape == samples.inputs.shape
 
 
-def test_the_network_and_the_labels_play_no_part():
+def test_the_same_is_found_again_whatever_the_labels():
     network, samples = Trapped(80.0).eval(), reds(12)
     twice = [seek(network, each, context_of(network), steps=3, batch=6) for each in (samples, samples)]
     assert torch.equal(twice[0].masks, twice[1].masks)

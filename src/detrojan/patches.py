@@ -55,9 +55,7 @@ class Patches:
     def stamp(self, pixels: Tensor, classes: Tensor, generator: Generator) -> Tensor:
         """Lay a patch of its class (B,), in any of its states, over each image (B, C, H, W)."""
         states = torch.randint(len(self.masks), classes.shape, generator=generator, device=generator.device)
-        masks = F.interpolate(self.masks[states, classes], pixels.shape[2:])
-        patterns = F.interpolate(self.patterns[states, classes], pixels.shape[2:])
-        return torch.lerp(pixels, patterns, masks.expand_as(pixels))
+        return _laid(self.masks[states, classes], self.patterns[states, classes], pixels)
 
     @property
     def found(self) -> Tensor:
@@ -118,6 +116,12 @@ def seek(network: nn.Module, clean: Samples, context: Context, *, steps: int, ba
     )
 
 
+def _laid(masks: Tensor, patterns: Tensor, pixels: Tensor) -> Tensor:
+    """Patterns (B, C, h, w) over images (B, C, H, W), as far as masks (B, 1, h, w) say."""
+    opacity, pattern = (F.interpolate(each, pixels.shape[2:]) for each in (masks, patterns))
+    return torch.lerp(pixels, pattern, opacity.expand_as(pixels))
+
+
 class _Search:
     """Patches under way, as arguments of tanh, with the price of each."""
 
@@ -147,8 +151,7 @@ class _Search:
         first = torch.randint(self.classes, (), generator=generator, device=generator.device)
         wanted = (torch.arange(len(labels), device=labels.device) + first) % self.classes
         masks, patterns = self.shown()
-        at = [F.interpolate(each[wanted], pixels.shape[2:]) for each in (masks, patterns)]
-        stamped = torch.lerp(pixels, at[1], at[0].expand_as(pixels))
+        stamped = _laid(masks[wanted], patterns[wanted], pixels)
         scores = self.context.task.logits(self.context.forward(self.network, self.context.preprocessing(stamped)))
         self._follow(wanted, scores.detach().argmax(1) == wanted)
         return F.cross_entropy(scores, wanted) + (self.prices * masks.mean((1, 2, 3))).mean()

@@ -154,6 +154,16 @@ def test_where_no_patch_is_odd_strong_views_stay(victim, clean, patches):
     assert not bool(views_of(victim, clean, strong=128, patches=few).still.any())
 
 
+def test_where_all_images_are_of_the_patches_class_none_is_shown(victim, clean, patches):
+    with torch.no_grad():
+        own = victim(pixels_of(clean.inputs)).argmax(1)
+    alike = Samples(inputs=clean.inputs[own == own[0]], labels=clean.labels[own == own[0]])
+    only = (torch.arange(4) == own[0]).float()
+    maker = _contradictions._Maker(victim, alike, context(victim))
+    made = maker.patched(replace(patches, reached=only), 20, 2.0, share=0.8)
+    assert [len(each) for each in made] == [0, 0, 0, 0]
+
+
 def test_an_odd_patch_makes_weights_move_faster_and_is_told(victim, clean, patches, monkeypatch):
     monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: patches)
     moved = []
@@ -345,7 +355,7 @@ def test_a_word_that_fools_a_reader_is_unlearned(sentences):
 def test_images_that_are_no_pixels_are_mixed_alone(victim, clean):
     normalised = Samples(inputs=4 * pixels_of(clean.inputs) - 2, labels=clean.labels)
     assert views_of(victim, normalised, strong=5, joined=5) is None
-    quick(steps=3, batch=8)(victim, normalised, context(victim))
+    assert "smallest patch" not in quick(steps=3, batch=8)(victim, normalised, context(victim)).notes
 
 
 @pytest.mark.parametrize(

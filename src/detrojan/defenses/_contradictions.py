@@ -49,14 +49,15 @@ def contradictions(
     maker = _Maker(victim, clean, context)
     if not _makes(task.join, first, first):
         strong, joined = strong + joined, 0
-    fit = min(1.0, ROOM / ((strong + joined) * maker.room))
+    patches = patches if patches is not None and patches.oddness and strong else None
+    fit = min(1.0, ROOM / ((strong + joined + (strong if patches else 0)) * maker.room))
     counts = [max(1, int(count * fit)) if count else 0 for count in (strong, joined)]
     try:
         kinds = [make(n, mining) for n, make in zip(counts, (maker.strong, maker.joined), strict=True) if n]
     except Unsupported:
         return None
     still = torch.zeros(sum(counts), dtype=torch.bool)
-    if patches is not None and patches.oddness and counts[0]:
+    if patches is not None:
         taken = TAKEN * patches.oddness
         kinds[0] = *kinds[0][:3], (1 - taken) * kinds[0][3]
         kinds.append(maker.patched(patches, counts[0], mining, share=taken))
@@ -135,7 +136,7 @@ class _Maker:
         classes = torch.randint(len(patches.sizes), (count,), generator=self.generator)
         apart = (own[sources] != classes) & patches.found[classes]
         sources, classes = sources[apart], classes[apart]
-        views, odds = list[Tensor](), list[Tensor]()
+        views, odds = [self.inputs[:0]], [torch.empty(0)]
         for part in self._parts(len(sources)):
             pixels = pixels_of(self.context.task.augment(self.inputs[sources[part]], self.generator))
             stamped = patches.stamp(pixels, classes[part], self.generator)

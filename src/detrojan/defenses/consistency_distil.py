@@ -108,6 +108,7 @@ class ConsistencyDistil:
         asked: dict[str, Any] = {"strong": self.strong_views, "joined": self.joined_views, "mining": self.mining}
         asked["patches"] = patches
         views = contradictions(teacher, clean, context, **asked) if self.consistency else None
+        patches = patches if views is not None else None
         lost, enough = (self.lost_named, self.enough_named) if views and views.named else (self.lost, self.enough)
         target = lost * len(clean) / (len(clean) + self.optimism)
         pictures = clean.inputs.shape[2] if clean.inputs.ndim == 5 else 1
