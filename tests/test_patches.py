@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from contexts import context_of, reds
-from detrojan.patches import ODD, Patches, seek
+from detrojan.patches import ODD, STEEPNESS, Patches, seek
 
 
 class Trapped(nn.Module):
@@ -84,11 +84,12 @@ def test_the_same_is_found_again_whatever_the_labels():
 @pytest.mark.parametrize(
     ("sizes", "reached", "oddness"),
     [
-        ([0.1, 0.1, 0.1], None, 1 / (1 + (1 / ODD) ** 4)),
+        ([0.1, 0.1, 0.1], None, 1 / (1 + (1 / ODD) ** STEEPNESS)),
         ([0.1 * ODD, 0.1, 0.1], None, 0.5),
+        ([0.06, 0.1, 0.1], None, 0.0376),  # somewhat smaller says next to nothing
         ([0.001, 0.1, 0.1], None, 1.0),
         ([0.001, 0.1], None, 0.0),  # of two classes none is odd
-        ([0.001, 0.1, 0.1, 0.1], [0.2, 1.0, 1.0, 1.0], 1 / (1 + (1 / ODD) ** 4)),  # one that does not work is not small
+        ([0.001, 0.1, 0.1, 0.1], [0.2, 1.0, 1.0, 1.0], 1 / (1 + (1 / ODD) ** STEEPNESS)),  # what fails is not small
         ([0.001, 0.1, 0.1], [0.9, 0.1, 0.1], 0.0),
     ],
 )

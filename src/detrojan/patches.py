@@ -30,8 +30,8 @@ STATES = 4
 """How many states of each patch are kept, of the second half of the search: late ones are smaller."""
 FEWEST = 3
 """Among fewer classes none is odd."""
-ODD = 0.4
-"""A patch of this share of the median size is as odd as not."""
+ODD, STEEPNESS = 0.4, 8
+"""A patch of this share of the median size is as odd as not; and how steeply oddness falls with the size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class Patches:
         if int(self.found.sum()) < FEWEST:
             return 0.0
         ratio = float(self.sizes[self.smallest]) / self._median
-        return 1 / (1 + (ratio / ODD) ** 4)
+        return 1 / (1 + (ratio / ODD) ** STEEPNESS)
 
     def notes(self) -> dict[str, float | int | str]:
         """What a reader of the verdict should know."""

@@ -174,6 +174,19 @@ def test_an_odd_patch_makes_weights_move_faster_and_is_told(victim, clean, patch
     assert "class 2" in str(tuned.notes["smallest patch"])
 
 
+@pytest.mark.parametrize("odd", [True, False])
+def test_as_far_as_a_patch_is_odd_less_else_is_asked_for(victim, clean, patches, monkeypatch, odd):
+    found = patches if odd else replace(patches, sizes=torch.full((4,), 0.2))
+    monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: found)
+    plain = {"enough": 60, "enough_named": 60, "lost": 0.1, "lost_named": 0.1, "consistency": 4.0}
+    last, moved = [], []
+    for other in ({}, {"enough_named": 640, "lost_named": 0.5}, {"enough": 640, "lost": 0.5}):
+        last.append(quick(**plain | other)(victim, clean, context(victim)).model[5].weight.detach())
+        moved.append(float((last[-1] - last[0]).norm()))
+    named, others = moved[1:] if odd else reversed(moved[1:])
+    assert others < named / 10
+
+
 def test_without_steps_for_it_no_patch_is_sought(victim, clean):
     assert "smallest patch" not in quick(patch_steps=0)(victim, clean, context(victim)).notes
     assert "smallest patch" in quick()(victim, clean, context(victim)).notes

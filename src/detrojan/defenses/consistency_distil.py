@@ -6,8 +6,9 @@ RandAugment, a colour cast, a box of noise) or two of them side by side; those t
 a word put in, to clean clouds when it sees them turned or with a ball of points put in. Of these views it sees those
 most often to which the victim answers otherwise: what rests on faint patterns, colours, exact places, a company of
 features or a rare word shows there, and is unlearned. Images have one more kind of view: the smallest patch that sends
-them to another class. Where a class is reached with oddly little, these take the place of most strong views, and
-weights move faster. What only a trigger needs is pulled down as in `shrink_distil`. Batch-norm statistics are frozen.
+them to another class. Where a class is reached with oddly little, these take the place of most strong views, weights
+move faster, and hardly anything else is asked for. What only a trigger needs is pulled down as in `shrink_distil`.
+Batch-norm statistics are frozen.
 
 Needs: clean samples; their labels are not read.
 Serves: any network. Of images, clips, sentences and clouds there are views; images with boxes are mixed only.
@@ -61,7 +62,8 @@ class ConsistencyDistil:
         odd_learning_rate: in place of that, as far as a class is reached with an oddly small patch.
         enough: with fewer samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
-            word is into a sentence: such views find a trigger without much of a pull, and need few samples.
+            word is into a sentence, and as far as an oddly small patch is into an image: such views find a trigger
+            without much of a pull, and need few samples.
         pressure: at the first step.
         placement: where factors sit; None: `neuron`, and `channel` in a network without norms.
     """
@@ -109,7 +111,10 @@ class ConsistencyDistil:
         asked["patches"] = patches
         views = contradictions(teacher, clean, context, **asked) if self.consistency else None
         patches = patches if views is not None else None
-        lost, enough = (self.lost_named, self.enough_named) if views and views.named else (self.lost, self.enough)
+        oddness = patches.oddness if patches else 0.0
+        known = 1.0 if views and views.named else oddness
+        lost = known * self.lost_named + (1 - known) * self.lost
+        enough = known * self.enough_named + (1 - known) * self.enough
         target = lost * len(clean) / (len(clean) + self.optimism)
         pictures = clean.inputs.shape[2] if clean.inputs.ndim == 5 else 1
         share = min(1.0, pictures * len(clean) / enough)
@@ -119,8 +124,7 @@ class ConsistencyDistil:
         context.execution.place(masks).train()
         groups: list[dict[str, Any]] = [{"params": list(masks.factors), "lr": self.learning_rate}]
         if weights:
-            oddness = patches.oddness if patches else 0.0
-            rate = self.weight_learning_rate + oddness * (self.odd_learning_rate - self.weight_learning_rate)
+            rate = oddness * self.odd_learning_rate + (1 - oddness) * self.weight_learning_rate
             groups.append({"params": weights, "lr": share * rate})
         optimizer, schedule = bounded_sgd(groups, self.steps)
 
