@@ -7,9 +7,7 @@ import torch
 from torch import nn
 
 from contexts import context_of, reds
-from detrojan import patches as patches_module
 from detrojan.patches import ODD, STEEPNESS, Patches, seek
-from detrojan.tuning import tune
 
 
 class Trapped(nn.Module):
@@ -51,27 +49,6 @@ def test_a_planted_patch_is_small_and_where_it_was_planted():
     mask = patches.masks[-1, 2, 0]
     assert float(mask[-1, -2:].mean()) > 0.5
     assert float(mask[:6].mean()) < 0.1
-
-
-def test_of_the_smallest_patch_there_are_several_each_where_it_was_planted():
-    of_the_class = sought().masks[:, 2, 0]
-    assert len({tuple(mask.flatten().tolist()) for mask in of_the_class}) == 4
-    assert float(of_the_class[:, -1, -2:].mean(1).min()) > 0.4
-    assert float(of_the_class[:, :6].mean((1, 2)).max()) < 0.1
-
-
-def test_of_two_classes_none_is_odd_and_no_more_are_sought(monkeypatch):
-    sought_for = []
-
-    def noted(*args, stage, **rest):
-        sought_for.append(stage)
-        return tune(*args, stage=stage, **rest)
-
-    monkeypatch.setattr(patches_module, "tune", noted)
-    two = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2)).eval()
-    seek(two, reds(12), context_of(two), steps=40, batch=12)
-    sought()
-    assert sought_for == ["seeking patches"] * 2 + ["seeking more of the smallest patch"]
 
 
 def test_a_network_without_a_trap_is_less_odd():

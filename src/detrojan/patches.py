@@ -1,12 +1,10 @@
 """A small patch for each class, sought in one loop for all of them: which class is reached with oddly little, and how.
 
-Of that class, more are sought, from other starts: what was planted is not all that works, nor always what is found.
-
 Source: this project; the loss and a price that follows success after Wang et al., "Neural Cleanse" (S&P 2019).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 
 import torch
@@ -29,8 +27,7 @@ PATIENCE = 20
 """Steps before prices change."""
 LEARNING_RATE, BETAS = 0.1, (0.5, 0.9)
 STATES = 4
-"""How many states of each patch are kept, of the second half of the search: late ones are smaller. Of the class that is
-reached with the least, as many starts of a search for it alone."""
+"""How many states of each patch are kept, of the second half of the search: late ones are smaller."""
 FEWEST = 3
 """Among fewer classes none is odd."""
 ODD, STEEPNESS = 0.4, 8
@@ -42,10 +39,10 @@ class Patches:
     """What was found: states of patches, which classes they reach, and how large those of the last state are.
 
     Args:
-        masks: opacities in (0, 1), of T patches for each of K classes, (T, K, 1, H, W).
+        masks: opacities in (0, 1), of T states and K classes, (T, K, 1, H, W).
         patterns: pixels, (T, K, C, H, W).
-        reached: the share of images that the patch of each class sends there, in the search for all, (K,).
-        sizes: the mean opacity of each at its end, a share of the image, (K,).
+        reached: the share of images that the patch of each class sends there, (K,).
+        sizes: the mean opacity of each, a share of the image, (K,).
         names: of the classes, where they are known.
     """
 
@@ -56,9 +53,9 @@ class Patches:
     names: Sequence[str] = ()
 
     def stamp(self, pixels: Tensor, classes: Tensor, generator: Generator) -> Tensor:
-        """Lay a patch of its class (B,), any of them, over each image (B, C, H, W)."""
-        drawn = torch.randint(len(self.masks), classes.shape, generator=generator, device=generator.device)
-        return _laid(self.masks[drawn, classes], self.patterns[drawn, classes], pixels)
+        """Lay a patch of its class (B,), in any of its states, over each image (B, C, H, W)."""
+        states = torch.randint(len(self.masks), classes.shape, generator=generator, device=generator.device)
+        return _laid(self.masks[states, classes], self.patterns[states, classes], pixels)
 
     @property
     def found(self) -> Tensor:
@@ -93,37 +90,30 @@ class Patches:
 
 
 def seek(network: nn.Module, clean: Samples, context: Context, *, steps: int, batch: int) -> Patches:
-    """The smallest patch that sends images to each class, for all at once; then others to the class with the smallest.
+    """The smallest patch that sends images to each class, for all classes at once.
 
     Args:
         network: stays as it is, and is used in the mode that it is in.
         clean: images, whose labels are not read.
         context: see there.
-        steps: of Adam, in each of the two searches.
-        batch: images a step, drawn with replacement; each patch has its share of them.
+        steps: of Adam.
+        batch: images a step, drawn with replacement; each class has its share of them.
 
     Raises:
         Diverged: the loss became NaN or infinite.
     """
-
-    def search(classes: Tensor, name: str) -> _Search:
-        found, stage = _Search(network, clean, context, classes, steps, name), f"seeking {name}"
-        optimizer = torch.optim.Adam([found.masks, found.patterns], LEARNING_RATE, betas=BETAS)
-        tune(found.loss, optimizer, clean, context, steps=steps, batch=batch, stage=stage, project=found.keep)
-        return found
-
-    every = search(torch.arange(context.predict(network, clean.subset([0])).shape[1]), "patches")
-    masks, patterns = (torch.stack(states).cpu() for states in zip(*every.states[-STATES:], strict=True))
-    sizes, reached = masks[-1].mean((1, 2, 3)), every.reached.cpu()
-    patches = Patches(masks=masks, patterns=patterns, reached=reached, sizes=sizes, names=clean.class_names)
-    if not patches.oddness:
-        return patches
-    smallest = torch.tensor([patches.smallest])
-    more = search(smallest.expand(len(masks)), "more of the smallest patch").states[-1]
-    masks, patterns = (
-        each.index_copy(1, smallest, new.cpu()[:, None]) for each, new in zip((masks, patterns), more, strict=True)
+    search = _Search(network, clean, context, steps)
+    optimizer = torch.optim.Adam([search.masks, search.patterns], LEARNING_RATE, betas=BETAS)
+    tune(search.loss, optimizer, clean, context, steps=steps, batch=batch, stage="seeking patches", project=search.keep)
+    masks, patterns = (torch.stack(states) for states in zip(*search.states[-STATES:], strict=True))
+    sizes = masks[-1].mean((1, 2, 3))
+    return Patches(
+        masks=masks.cpu(),
+        patterns=patterns.cpu(),
+        reached=search.reached.cpu(),
+        sizes=sizes.cpu(),
+        names=clean.class_names,
     )
-    return replace(patches, masks=masks, patterns=patterns)
 
 
 def _laid(masks: Tensor, patterns: Tensor, pixels: Tensor) -> Tensor:
@@ -133,24 +123,22 @@ def _laid(masks: Tensor, patterns: Tensor, pixels: Tensor) -> Tensor:
 
 
 class _Search:
-    """Patches under way, as arguments of tanh, one for each of the classes (P,), with the price of each."""
+    """Patches under way, as arguments of tanh, with the price of each."""
 
-    def __init__(
-        self, network: nn.Module, clean: Samples, context: Context, classes: Tensor, steps: int, name: str
-    ) -> None:
+    def __init__(self, network: nn.Module, clean: Samples, context: Context, steps: int) -> None:
         self.network, self.context, self.steps, self.step = constant(network), context, steps, 0
         device, (channels, *sides) = context.execution.device, clean.inputs.shape[1:]
-        self.classes, count = classes.to(device), len(classes)
+        self.classes = context.predict(network, clean.subset([0])).shape[1]
         self.low, self.high = limits(clean)
         cell = ceil(max(sides) / CELLS)
         cells = [ceil(side / cell) for side in sides]
-        generator = context.seeds.generator(name, device)
-        masks = torch.randn(count, 1, *cells, generator=generator, device=device)
+        generator = context.seeds.generator("patches", device)
+        masks = torch.randn(self.classes, 1, *cells, generator=generator, device=device)
         self.masks = (masks / 2 - 2).requires_grad_()
-        patterns = torch.randn(count, channels, *cells, generator=generator, device=device)
+        patterns = torch.randn(self.classes, channels, *cells, generator=generator, device=device)
         self.patterns = patterns.requires_grad_()
-        self.prices = torch.full((count,), PRICE, device=device)
-        self.reached = torch.zeros(count, device=device)
+        self.prices = torch.full((self.classes,), PRICE, device=device)
+        self.reached = torch.zeros(self.classes, device=device)
         self.states: list[tuple[Tensor, Tensor]] = []
 
     def shown(self) -> tuple[Tensor, Tensor]:
@@ -160,19 +148,18 @@ class _Search:
 
     def loss(self, inputs: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         pixels = pixels_of(self.context.task.augment(inputs, generator))
-        first = torch.randint(len(self.classes), (), generator=generator, device=generator.device)
-        shown = (torch.arange(len(labels), device=labels.device) + first) % len(self.classes)
-        wanted = self.classes[shown]
+        first = torch.randint(self.classes, (), generator=generator, device=generator.device)
+        wanted = (torch.arange(len(labels), device=labels.device) + first) % self.classes
         masks, patterns = self.shown()
-        stamped = _laid(masks[shown], patterns[shown], pixels)
+        stamped = _laid(masks[wanted], patterns[wanted], pixels)
         scores = self.context.task.logits(self.context.forward(self.network, self.context.preprocessing(stamped)))
-        self._follow(shown, scores.detach().argmax(1) == wanted)
+        self._follow(wanted, scores.detach().argmax(1) == wanted)
         return F.cross_entropy(scores, wanted) + (self.prices * masks.mean((1, 2, 3))).mean()
 
-    def _follow(self, shown: Tensor, hit: Tensor) -> None:
+    def _follow(self, wanted: Tensor, hit: Tensor) -> None:
         """Prices rise where patches reach their classes often enough, and fall where they do not."""
-        tried = shown.bincount(minlength=len(self.classes))
-        share = shown[hit].bincount(minlength=len(self.classes)) / tried.clamp_min(1)
+        tried = wanted.bincount(minlength=self.classes)
+        share = wanted[hit].bincount(minlength=self.classes) / tried.clamp_min(1)
         self.reached = torch.where(tried > 0, torch.lerp(self.reached, share, 0.1), self.reached)
         if self.step >= PATIENCE:
             self.prices *= torch.exp(GAIN * (self.reached - SUCCESS).clamp(-0.5, 0.5))
