@@ -11,10 +11,10 @@ from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.defenses import _bounded_sgd, _contradictions, consistency_distil
 from detrojan.defenses._contradictions import contradictions
+from detrojan.defenses._patches import Patches
 from detrojan.defenses.consistency_distil import ConsistencyDistil
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.execution import Execution
-from detrojan.patches import Patches
 from detrojan.randomness import Seeds
 from detrojan.tasks import TASKS
 from detrojan.tuning import Context, Meter

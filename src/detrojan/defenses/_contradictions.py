@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from detrojan.augmentation import bytes_of, pixels_of
 from detrojan.data.samples import Samples
 from detrojan.defenses._information import information
+from detrojan.defenses._patches import Patches
 from detrojan.defenses._views import Views, between
 from detrojan.errors import Unsupported
-from detrojan.patches import Patches
 from detrojan.tuning import Context
 
 ROOM = 2**30

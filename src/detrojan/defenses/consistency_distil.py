@@ -25,11 +25,11 @@ from detrojan.data.samples import Samples
 from detrojan.defenses._bounded_sgd import bounded_sgd
 from detrojan.defenses._contradictions import contradictions
 from detrojan.defenses._information import information_lost
+from detrojan.defenses._patches import Patches, seek
 from detrojan.defenses._steering import Steering
 from detrojan.defenses._views import mixed
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.masks import Masks, Placement
-from detrojan.patches import Patches, seek
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import weights_of
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from contexts import context_of, reds
-from detrojan.patches import ODD, STEEPNESS, Patches, seek
+from detrojan.defenses._patches import ODD, STEEPNESS, Patches, seek
 
 
 class Trapped(nn.Module):
