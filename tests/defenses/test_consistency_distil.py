@@ -187,6 +187,26 @@ def test_as_far_as_a_patch_is_odd_less_else_is_asked_for(victim, clean, patches,
     assert others < named / 10
 
 
+@pytest.mark.parametrize("odd", [True, False])
+def test_as_far_as_a_patch_is_odd_all_goes_back_a_part_of_its_way(victim, clean, patches, monkeypatch, odd):
+    found = patches if odd else replace(patches, sizes=torch.full((4,), 0.2))
+    monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: found)
+    there, half, victims = (quick(way_back=share)(victim, clean, context(victim)) for share in (0.0, 0.5, 1.0))
+    share = 0.5 * found.oddness
+    for name, factor in there.masks.items():
+        assert torch.allclose(half.masks[name], factor.lerp(torch.ones_like(factor), share), atol=1e-6)
+    full, part, none = (each.model[5].weight.detach() for each in (there, half, victims))
+    own = victim[5].weight.detach()
+    if odd:
+        assert found.oddness > 0.9
+        assert float((full - own).norm()) > 0.01
+        assert float((none - own).norm()) < 0.2 * float((full - own).norm())
+        assert float((part - own).norm()) < 0.8 * float((full - own).norm())
+    else:
+        assert found.oddness < 0.01
+        assert torch.allclose(part, full, atol=1e-3)
+
+
 def test_without_steps_for_it_no_patch_is_sought(victim, clean):
     assert "smallest patch" not in quick(patch_steps=0)(victim, clean, context(victim)).notes
     assert "smallest patch" in quick()(victim, clean, context(victim)).notes
@@ -387,6 +407,8 @@ def test_images_that_are_no_pixels_are_mixed_alone(victim, clean):
         {"patch_steps": -1},
         {"patch_batch": 0},
         {"odd_learning_rate": -1.0},
+        {"way_back": -0.1},
+        {"way_back": 1.1},
     ],
 )
 def test_settings_out_of_range_are_refused(setting):

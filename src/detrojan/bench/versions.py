@@ -17,7 +17,6 @@ from detrojan import __version__
 UNCHANGED: Mapping[str, str] = {
     "4d5f1ec06eae": "1d7396c454a4",  # nft: MixUp is the task's; floors and augmented loss are files of their own
     "8187d35efa34": "f891589cab60",  # shrink_distil: MixUp and answers are the task's; parts are files
-    "404c8c53b534": "01aac91812a7",  # consistency_distil: patches are a private file beside it
     "e56cdd22bcb2": "98fce8991ba7",  # ft_sam: the smoothed loss is the task's
     "104b04daf0a9": "da75cea97725",  # badnets: says that clips take it, too
     "71f71fa36597": "943c51080a5d",  # bti_dbf: refuses what is no image

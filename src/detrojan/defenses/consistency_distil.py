@@ -7,14 +7,17 @@ a word put in, to clean clouds when it sees them turned or with a ball of points
 most often to which the victim answers otherwise: what rests on faint patterns, colours, exact places, a company of
 features or a rare word shows there, and is unlearned. Images have one more kind of view: the smallest patch that sends
 them to another class. Where a class is reached with oddly little, these take the place of most strong views, weights
-move faster, and hardly anything else is asked for. What only a trigger needs is pulled down as in `shrink_distil`.
+move faster, and hardly anything else is asked for; in the end all goes back a part of its way. What only a trigger
+needs is pulled down as in `shrink_distil`.
 Batch-norm statistics are frozen.
 
 Needs: clean samples; their labels are not read.
 Serves: any network. Of images, clips, sentences and clouds there are views; images with boxes are mixed only.
-Source: this project; strong views after Sohn et al., "FixMatch" (NeurIPS 2020).
+Source: this project; strong views after Sohn et al., "FixMatch" (NeurIPS 2020), the way back after Wortsman et al.,
+"Robust fine-tuning of zero-shot models" (CVPR 2022).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +63,8 @@ class ConsistencyDistil:
         learning_rate: of the factors, by SGD.
         weight_learning_rate: of the weights; 0 keeps them as they are.
         odd_learning_rate: in place of that, as far as a class is reached with an oddly small patch.
+        way_back: the share in [0, 1] of their way that factors and weights go back to the victim's in the end, as far
+            as a patch is oddly small: a trigger is unlearned on the first part, the last costs the most accuracy.
         enough: with fewer samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
             word is into a sentence, and as far as an oddly small patch is into an image: such views find a trigger
@@ -80,7 +85,8 @@ class ConsistencyDistil:
     batch: int = 128
     learning_rate: float = 0.2
     weight_learning_rate: float = 0.01
-    odd_learning_rate: float = 0.03
+    odd_learning_rate: float = 0.06
+    way_back: float = 0.25
     enough: int = 400
     lost_named: float = 0.05
     enough_named: int = 50
@@ -91,6 +97,8 @@ class ConsistencyDistil:
         for name in ("lost", "lost_named"):
             if not 0 < getattr(self, name) < 1:
                 raise BadArgument(f"{name} is a share above 0 and below 1, got {getattr(self, name)}")
+        if not 0 <= self.way_back <= 1:
+            raise BadArgument(f"way_back is a share from 0 to 1, got {self.way_back}")
         if not self.pressure > 0:
             raise BadArgument(f"pressure must be above 0, got {self.pressure}")
         for name, least in LEAST.items():
@@ -122,6 +130,8 @@ class ConsistencyDistil:
         masks = self._masks(model)
         weights = [weight.requires_grad_() for weight in weights_of(masks.network) if self.weight_learning_rate]
         context.execution.place(masks).train()
+        tuned = [*masks.factors, *weights]
+        start = [part.detach().clone() for part in tuned] if oddness else []
         groups: list[dict[str, Any]] = [{"params": list(masks.factors), "lr": self.learning_rate}]
         if weights:
             rate = oddness * self.odd_learning_rate + (1 - oddness) * self.weight_learning_rate
@@ -149,6 +159,8 @@ class ConsistencyDistil:
 
         batch = self.batch // 2 if views else self.batch
         losses = tune(objective, optimizer, clean, context, steps=self.steps, batch=batch, stage=STAGE, project=project)
+        if oddness:
+            _go_back(tuned, start, self.way_back * oddness)
         notes = steering.notes(masks) | (patches.notes() if patches else {})
         return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses), notes=notes)
 
@@ -165,6 +177,13 @@ class ConsistencyDistil:
             if self.placement:
                 raise
             return Masks(model, "channel", statistics="frozen", dropout=False)
+
+
+@torch.no_grad()
+def _go_back(reached: Sequence[Tensor], start: Sequence[Tensor], share: float) -> None:
+    """Move tensors in place this share of the way back to where they started, as Wortsman et al. (CVPR 2022) do."""
+    for now, first in zip(reached, start, strict=True):
+        now.lerp_(first, share)
 
 
 METHOD = ConsistencyDistil
