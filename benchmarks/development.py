@@ -111,8 +111,7 @@ def views() -> None:
 def patches() -> None:
     for name in PATCHED:
         for kind, steps in (("with", {}), ("without", {"patch_steps": 0})):
-            if kind == "with" or name not in VIEWED:
-                run(RUNS / f"patches-{name}-{kind}.json", name, 500, "consistency_distil", steps, patches=kind)
+            run(RUNS / f"patches-{name}-{kind}.json", name, 500, "consistency_distil", steps, patches=kind)
 
 
 def rates() -> None:
@@ -181,9 +180,6 @@ def views_table() -> None:
 
 def patches_table() -> None:
     rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("patches-*.json"))]
-    viewed = json.loads((HERE / "views.json").read_text())["rows"]
-    whole = [row for row in viewed if (row["part"], row["count"]) == ("whole", 500) and row["victim"] in PATCHED]
-    rows += [row | {"patches": "without"} for row in whole]
     write(HERE / "patches.json", {"rows": rows})
     found = {(row["victim"], row["patches"]): row for row in rows}
     lines = [

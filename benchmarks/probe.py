@@ -6,12 +6,12 @@ Rows are those of `consistency_distil` in a published file; its notes name the c
 """
 
 import argparse
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from detrojan.whole_files import write_text
+from rows import published
 
 HERE = Path(__file__).parent
 PATCH = "smallest patch"
@@ -41,7 +41,7 @@ if __name__ == "__main__":
     parser.add_argument("rows", help="a file of rows in this folder")
     arguments = parser.parse_args()
     path = HERE / arguments.rows
-    table = probed([json.loads(line) for line in path.read_text().splitlines()])
+    table = probed(published(path))
     head = [
         "# What the smallest patch says of each network",
         "",

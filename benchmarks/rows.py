@@ -28,3 +28,14 @@ def write(path: Path, content: dict[str, Any]) -> None:
     """Write JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def published(path: Path) -> list[dict[str, Any]]:
+    """The rows of a published file of JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def of_seeds(rows: list[dict[str, Any]], like: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those rows whose seeds others have."""
+    seeds = {row["spec"]["seed"] for row in like}
+    return [row for row in rows if row["spec"]["seed"] in seeds]
