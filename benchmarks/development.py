@@ -235,7 +235,8 @@ def few_table() -> None:
     lines = [
         "# Few images of development victims",
         "",
-        "Rows of commit 6cbed8b are of a `consistency_distil` that sought no patches.",
+        "Rows of commit 6cbed8b are of a `consistency_distil` that sought no patches, those of ab11537 of one without",
+        "a way back.",
         "One seed; ACC / ASR / RA in % on the first 4,000 test images. Written by",
         f"`python benchmarks/development.py few`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
         f"{rows[0]['date']}, {rows[0]['machine']}.",
