@@ -20,6 +20,7 @@ from detrojan.errors import Unsupported
 from detrojan.recipe import Recipe
 
 QUICK = {"steps": 6, "batch": 17, "rounds": 2, "warmup": 2}  # batches which two do not share evenly
+AGAIN = "nft, activation checkpointing"
 ALONE = ("nad", "fip", "ibau", "bti_dbf", "unit")
 SHARDED = ("nft", "auto", "neuron_masks", "shrink_distil", "identity", "fine_tuning", "super_fine_tuning")
 
@@ -49,12 +50,13 @@ def network() -> nn.Module:
 
 
 def methods() -> dict[str, dict[str, Any]]:
-    """Every defense with few steps, and one that tunes the weights."""
+    """Every defense with few steps, one that tunes the weights, and one that computes activations again."""
     found: dict[str, dict[str, Any]] = {}
     for name in DEFENSES:
         names = {f.name for f in fields(DEFENSES[name])}
         found[name] = {n: QUICK.get(n, 3) for n in names if n in QUICK or n.endswith(("_steps", "_epochs"))}
-    return found | {"nft, weights": {"steps": 6, "batch": 17, "tune": "weights"}}
+    few = {"steps": 6, "batch": 17, "tune": "weights"}
+    return found | {"nft, weights": few, AGAIN: few}
 
 
 def refused(name: str, *, shards: bool) -> bool:
@@ -79,7 +81,8 @@ def work(*, distributed: bool) -> dict[str, Tensor]:
             title = f"{name}, shards" if shards else name
             try:
                 training = samples if getattr(method, "needs_training_set", False) else None
-                result = purify(victim, samples, method=method, training=training, tolerance=1.0, **how)
+                how |= {"activation_checkpointing": name == AGAIN, "tolerance": 1.0}
+                result = purify(victim, samples, method=method, training=training, **how)
             except Unsupported:
                 continue  # which the test expects of those alone that `refused` names
             found |= {f"{title} {key}": value for key, value in result.model.state_dict().items()}

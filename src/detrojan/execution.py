@@ -6,7 +6,7 @@ result bit by bit on one machine.
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from detrojan import parallel
+from detrojan.activation_checkpointing import forget_activations
 from detrojan.errors import BadArgument
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -26,7 +27,8 @@ class Execution:
 
     `dtype` is the number type of the network's weights, and so of the floats that it takes. `processes` work on one
     network, each on its share of every batch, and with `sharded` each with its share of the parameters (see
-    `detrojan.parallel`).
+    `detrojan.parallel`). With `checkpointing`, blocks compute their activations again for the gradient
+    (`detrojan.activation_checkpointing`).
     """
 
     device: torch.device
@@ -35,6 +37,7 @@ class Execution:
     dtype: torch.dtype = torch.float32
     processes: int = 1
     sharded: bool = False
+    checkpointing: bool = False
 
     @classmethod
     def choose(
@@ -44,6 +47,7 @@ class Execution:
         precision: Precision = "auto",
         *,
         distributed: Distributed = False,
+        checkpointing: bool = False,
     ) -> "Execution":
         """Pick for this network and machine; bf16 only where the processor has instructions for it.
 
@@ -71,6 +75,7 @@ class Execution:
             dtype=dtypes[0],
             processes=parallel.processes() if distributed else 1,
             sharded=distributed == "shards" and parallel.processes() > 1,
+            checkpointing=checkpointing,
         )
 
     def place(self, module: nn.Module) -> nn.Module:
@@ -81,6 +86,8 @@ class Execution:
         """
         if self.processes > 1:
             parallel.agree(module if self.sharded else module.to(self.device))
+        if self.checkpointing:
+            forget_activations(module, parallel.SharedStatistics if self.processes > 1 else nullcontext)
         layout = torch.contiguous_format if self.sharded else torch.channels_last  # shards are cut from contiguous ones
         if self.channels_last:
             for convolution in (m for m in module.modules() if isinstance(m, nn.Conv2d)):
@@ -138,7 +145,8 @@ class Execution:
         with_shards = " with a shard each" if self.sharded else ""
         shared = f", {self.processes} processes{with_shards}" if self.processes > 1 else ""
         weights = str(self.dtype).removeprefix("torch.").replace("bfloat", "bf").replace("float", "fp")
-        return f"{self.device}, {'bf16' if self.bf16 else weights}, {layout}{shared}"
+        again = ", activation checkpointing" if self.checkpointing else ""
+        return f"{self.device}, {'bf16' if self.bf16 else weights}, {layout}{shared}{again}"
 
 
 def resident(stored: Tensor, device: torch.device) -> Tensor:

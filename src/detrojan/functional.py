@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+_replaced: ContextVar[bool] = ContextVar("_replaced", default=False)
 
 
 class Replaced(nn.Module):
@@ -25,7 +28,16 @@ class Replaced(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the network with the tensors."""
-        return functional_call(self.network, self.tensors, args, kwargs)
+        token = _replaced.set(True)
+        try:
+            return functional_call(self.network, self.tensors, args, kwargs)
+        finally:
+            _replaced.reset(token)
+
+
+def replaced() -> bool:
+    """Whether a network is computing with other tensors in place of its own now."""
+    return _replaced.get()
 
 
 def named_weights(network: nn.Module) -> dict[str, nn.Parameter]:
@@ -80,11 +92,11 @@ def differentiable_twice() -> Iterator[None]:
 def holding_statistics(network: nn.Module) -> Iterator[None]:
     """Within the block batch norms in train mode use batch statistics, but do not take them into the running ones."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.momentum = 0.0
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

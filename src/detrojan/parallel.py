@@ -57,24 +57,28 @@ def join() -> None:
 def shard(network: nn.Module, device: torch.device) -> nn.Module:
     """Divide a network's parameters among the processes, in place: FSDP2, block by block, so that none holds it whole.
 
-    Blocks are the members of lists and sequences that have layers of their own. Where some parameters are frozen, the
+    Where some parameters are frozen, the
     others (masks) stay whole. A sharded network cannot be copied; `gathered` reads it.
     """
     mesh = init_device_mesh(device.type, (processes(),))
     tuned = {parameter for parameter in network.parameters() if parameter.requires_grad}
     whole = tuned if len(tuned) < len(list(network.parameters())) else set()
-    blocks = [
+    for block in (*reversed(blocks_of(network)), network):
+        fully_shard(block, mesh=mesh, ignored_params=whole)  # moves what it shards, and the buffers, to the device
+    for parameter in whole:
+        parameter.data = parameter.data.to(device)
+    return network
+
+
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """The members of lists and sequences that have layers of their own, outer ones first."""
+    return [
         member
         for module in network.modules()
         if isinstance(module, nn.ModuleList | nn.Sequential)
         for member in module
         if next(member.children(), None) is not None
     ]
-    for block in (*reversed(blocks), network):
-        fully_shard(block, mesh=mesh, ignored_params=whole)  # moves what it shards, and the buffers, to the device
-    for parameter in whole:
-        parameter.data = parameter.data.to(device)
-    return network
 
 
 def sharded(network: nn.Module) -> bool:
@@ -101,7 +105,7 @@ def run(network: Callable[[Tensor], Any], inputs: Tensor) -> Any:
     if len(inputs) < count:
         return network(inputs)
     sizes = [len(part) for part in inputs.tensor_split(count)]
-    with _SharedStatistics():
+    with SharedStatistics():
         outputs = network(inputs.tensor_split(count)[rank])
     return tree_map(lambda part: _Whole.apply(part, sizes) if isinstance(part, Tensor) else part, outputs)
 
@@ -170,7 +174,7 @@ class _Sum(torch.autograd.Function):
         return _all_reduced(gradients[0])
 
 
-class _SharedStatistics(TorchFunctionMode):
+class SharedStatistics(TorchFunctionMode):
     """Batch norms that use batch statistics take those of all processes, whatever class or mask they have."""
 
     def __torch_function__(

@@ -100,6 +100,7 @@ def purify(
     device: str = "auto",
     precision: Precision = "auto",
     distributed: Distributed = False,
+    activation_checkpointing: bool = False,
     seed: int = 0,
     held_out: float = HELD_OUT,
     tolerance: float = 0.1,
@@ -120,6 +121,9 @@ def purify(
         distributed: all processes that `torchrun` started purify this one network, each with its share
             of every batch; each of them returns the result. With `"shards"` each holds only its share of the parameters
             on its device while it works (FSDP2), for networks that fit none.
+        activation_checkpointing: the blocks of the network (members of an `nn.Sequential` or `nn.ModuleList`)
+            compute their activations again for the gradient, for networks that do not fit; the result is the same. What
+            runs with other tensors in place of the weights (SAM's steps, masks on single weights) keeps them.
         seed: the same seed gives the same result, bit by bit, on one machine.
         held_out: the share of the clean samples that is kept aside to judge, by class, each of which keeps one to tune
             on. Where this would be fewer than 20 samples (10 of sentences), nothing is held back and the verdict says
@@ -138,7 +142,9 @@ def purify(
     _check_augmentation(defense, doing)
     samples = _taught(doing, gather(clean, labels=doing.labels))
     doing = task_for(task, samples)
-    execution = Execution.choose(model, device, precision, distributed=distributed)
+    execution = Execution.choose(
+        model, device, precision, distributed=distributed, checkpointing=activation_checkpointing
+    )
     context = Context(
         task=doing,
         preprocessing=preprocessing or Preprocessing(),

@@ -23,7 +23,7 @@ UNCHANGED: Mapping[str, str] = {
     "8424733bde90": "c73107f31037",  # clp: leaves out norms without weights
     "65e4c4d102c0": "7d6758ab2b1d",  # fip, and next I-BAU: weights that play no part have gradients of zero
     "04918d4aa124": "8242fe786c87",
-    "ec0de1f59411": "ad7e16a708e3",  # mcr: networks of several inputs
+    "54844121e4e8": "ad7e16a708e3",  # mcr: networks of several inputs; its curve is a `Replaced` network
     "25385cfdd380": "4c736304a3df",  # neural_cleanse: refuses what is no image
     "d244d29e5a23": "3e918e6a874b",  # npd: leaves out computed weights
     "4225c98101fb": "77f2212994df",  # awm: its inner rate is a setting

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from detrojan.data.samples import Samples
 from detrojan.errors import BadArgument
-from detrojan.functional import named_weights
+from detrojan.functional import Replaced, named_weights
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import falling, fine_tune, plain_loss, reestimate, tunable
 
@@ -94,7 +93,7 @@ class _Curve(nn.Module):
         }
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return functional_call(self.network, self.weights(self.t), args, kwargs)
+        return Replaced(self.network, self.weights(self.t))(*args, **kwargs)
 
     @torch.no_grad()
     def settled(self, t: float) -> nn.Module:

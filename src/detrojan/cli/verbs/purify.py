@@ -44,6 +44,7 @@ def run(
     force: Flag = False,
     running: Running = RUNNING,
     sharded: Flag = False,
+    activation_checkpointing: Flag = False,
 ) -> int:
     """Remove a backdoor from a network with a few clean samples.
 
@@ -72,6 +73,7 @@ def run(
         images: See `Images`.
         running: See `Running`.
         sharded: Under torchrun: divide the network among the processes (FSDP2), where no device holds it whole.
+        activation_checkpointing: Compute activations again for the gradient, where the network does not fit.
     """
     screen = Screen(as_json=running.json)
     outputs.check(out, report, force=force, inputs=(model,))
@@ -101,6 +103,7 @@ def run(
             device=running.device,
             precision=running.precision,
             distributed=distributed,
+            activation_checkpointing=activation_checkpointing,
             seed=running.seed,
             tolerance=tolerance,
             training=learned,
