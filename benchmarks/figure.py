@@ -1,10 +1,9 @@
 """The README's figure: what each method leaves of the backdoors, and what it costs, with intervals.
 
-    python benchmarks/figure.py strength-cifar10.jsonl --others five-cifar10.jsonl    # writes strength-cifar10.svg here
+    python benchmarks/figure.py strength-cifar10.jsonl      # writes strength-cifar10.svg here
 
-Rows are those of published files; means and intervals are those of the bench's tables (bootstrap over victims and
-seeds), of attacked victims; methods stand in the order of their DER. Those that only `--others` has are of its own
-victims, of the same seeds.
+Rows are those of a published file; means and intervals are those of the bench's tables (bootstrap over victims and
+seeds), of attacked victims; methods stand in the order of their DER.
 """
 
 import argparse
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 
 from detrojan.bench.statistics import mean_over_victims
 from detrojan.intervals import Estimate
-from rows import of_seeds, published
+from rows import published
 
 HERE = Path(__file__).parent
 OURS, OTHERS, MUTED = "#c2410c", "#475569", "#64748b"
@@ -86,9 +85,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", help="a file of rows in this folder")
     parser.add_argument("--ours", default="consistency_distil", help="the method that is made to stand out")
-    parser.add_argument("--others", help="a second file, for the methods that the first one lacks")
     arguments = parser.parse_args()
     source = HERE / arguments.rows
-    rows = published(source)
-    others = means(of_seeds(published(HERE / arguments.others), rows)) if arguments.others else {}
-    draw(others | means(rows), source.with_suffix(".svg"), arguments.ours)
+    draw(means(published(source)), source.with_suffix(".svg"), arguments.ours)

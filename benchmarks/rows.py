@@ -33,9 +33,3 @@ def write(path: Path, content: dict[str, Any]) -> None:
 def published(path: Path) -> list[dict[str, Any]]:
     """The rows of a published file of JSON lines."""
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def of_seeds(rows: list[dict[str, Any]], like: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those rows whose seeds others have."""
-    seeds = {row["spec"]["seed"] for row in like}
-    return [row for row in rows if row["spec"]["seed"] in seeds]
