@@ -12,8 +12,9 @@ from defending import purify, quick
 from detrojan.activation_checkpointing import forget_activations
 from detrojan.data.samples import Samples
 from detrojan.defenses import DEFENSES
-from detrojan.functional import Replaced
+from detrojan.functional import Replaced, slopes
 from detrojan.models.preact_resnet import preact_resnet18
+from networks import NETWORKS, build
 
 
 def network() -> nn.Module:
@@ -71,6 +72,19 @@ def test_other_tensors_in_place_of_the_weights_get_their_own_gradients():
     wanted = torch.autograd.grad(functional_call(plain, tensors, (images,)).square().sum(), list(tensors.values()))
     found = torch.autograd.grad(Replaced(forgetful, tensors)(images).square().sum(), list(tensors.values()))
     assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_gradients_are_the_same_in_every_kind_of_network(name):
+    case = build(name)
+    forgetful = copy.deepcopy(case.network)
+    forget_activations(forgetful)
+    found = []
+    for model in (case.network, forgetful):
+        value = case.run(model)[0].float().square().sum()
+        found.append(slopes(value, [p for p in model.parameters() if p.requires_grad]))
+    for plain, again in zip(*found, strict=True):
+        torch.testing.assert_close(again, plain)
 
 
 @pytest.mark.parametrize("name", list(DEFENSES))
