@@ -52,9 +52,15 @@ class Pictures(Classification):
         Raises:
             Unsupported: as in `view`.
         """
-        halves = [self.augment(_coloured(each), generator) for each in (first, second)]
-        joined, share = side_by_side(halves[0], halves[1], generator)
-        return bytes_of(joined), share
+        halves = [self.augment(_as_bytes(each), generator) for each in (first, second)]
+        return side_by_side(halves[0], halves[1], generator)
+
+
+def _as_bytes(inputs: Tensor) -> Tensor:
+    if inputs.dtype != torch.uint8:
+        return bytes_of(_coloured(inputs))
+    _coloured(inputs[:1])
+    return inputs
 
 
 def _coloured(inputs: Tensor) -> Tensor:
