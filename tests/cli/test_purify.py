@@ -202,6 +202,14 @@ def test_the_same_seed_gives_the_same_file(purify, tmp_path):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def test_activation_checkpointing_is_told(purify):
+    assert (
+        purify(*HARMLESS, "--json", "--activation-checkpointing")
+        .document["execution"]
+        .endswith(", activation checkpointing")
+    )
+
+
 def test_a_method_whose_result_no_file_can_hold_is_refused_before_it_starts(purify, tmp_path):
     outcome = purify("--method", "unit", "-o", tmp_path / "clean.pth")
     assert outcome.code == 2
