@@ -97,6 +97,7 @@ def test_every_python_writes_a_syntax_tree_alike():
     "name",
     [
         *("table1-cifar10", "rivals-cifar10", "five-cifar10", "calibration", "strength-cifar10", "abl-cifar10"),
+        *("few-cifar10", "parts-cifar10"),
         *("pointcloud", "video", "multilabel", "text"),
     ],
 )
