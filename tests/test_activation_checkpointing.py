@@ -103,6 +103,15 @@ def test_every_defense_comes_to_the_same_network(name):
     assert not any("forward" in vars(module) for module in found[1].model.modules())
 
 
+def test_a_block_with_a_forward_of_its_own_keeps_it():
+    model = network()
+    block = model.layers[0][0]
+    block.forward = given = lambda images: images
+    forget_activations(model)
+    assert block.forward is given
+    assert "forward" in vars(model.layers[0][1])
+
+
 def test_a_network_without_blocks_stays_as_it_is():
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     forget_activations(model)

@@ -27,8 +27,8 @@ def forget_activations(network: nn.Module, again: Again = nullcontext) -> None:
     """Let the innermost blocks of a network that we own, in place, compute their activations again for the gradient.
 
     They do so within a context that `again` makes. Copies of the network do the same; one without blocks
-    (`parallel.blocks_of`) stays as it is. Networks of transformers keep no keys and values then, which a block that
-    runs twice would append twice.
+    (`parallel.blocks_of`) stays as it is, and so does a block that somebody gave a forward of its own. Networks of
+    transformers keep no keys and values then, which a block that runs twice would append twice.
     """
     for module in network.modules():
         config: Any = getattr(module, "config", None)
@@ -36,7 +36,8 @@ def forget_activations(network: nn.Module, again: Again = nullcontext) -> None:
             config.use_cache = False
     blocks = blocks_of(network)
     for block in blocks:
-        if not set(block.modules()).intersection(blocks) - {block}:
+        innermost = not set(block.modules()).intersection(blocks) - {block}
+        if innermost and "forward" not in vars(block):
             block.forward = MethodType(partial(_forgetting, again), block)
 
 

@@ -57,8 +57,8 @@ def join() -> None:
 def shard(network: nn.Module, device: torch.device) -> nn.Module:
     """Divide a network's parameters among the processes, in place: FSDP2, block by block, so that none holds it whole.
 
-    Where some parameters are frozen, the
-    others (masks) stay whole. A sharded network cannot be copied; `gathered` reads it.
+    Where some parameters are frozen, the others (masks) stay whole. A sharded network cannot be copied; `gathered`
+    reads it.
     """
     mesh = init_device_mesh(device.type, (processes(),))
     tuned = {parameter for parameter in network.parameters() if parameter.requires_grad}

@@ -123,7 +123,8 @@ def purify(
             on its device while it works (FSDP2), for networks that fit none.
         activation_checkpointing: the blocks of the network (members of an `nn.Sequential` or `nn.ModuleList`)
             compute their activations again for the gradient, for networks that do not fit; the result is the same. What
-            runs with other tensors in place of the weights (SAM's steps, masks on single weights) keeps them.
+            runs with other tensors in place of the weights (SAM's steps, masks on single weights, the search for
+            patches) keeps them.
         seed: the same seed gives the same result, bit by bit, on one machine.
         held_out: the share of the clean samples that is kept aside to judge, by class, each of which keeps one to tune
             on. Where this would be fewer than 20 samples (10 of sentences), nothing is held back and the verdict says
