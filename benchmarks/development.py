@@ -105,12 +105,12 @@ def views() -> None:
     cells += [(part, 500, name) for part in list(PARTS)[1:] for name in VIEWED]
     for part, count, name in cells:
         path = RUNS / f"views-{name}-{count}-{part}.json"
-        run(path, name, count, "consistency_distil", PARTS[part] | {"patch_steps": 0}, part=part)
+        run(path, name, count, "consistency_distil", PARTS[part] | {"search_steps": 0}, part=part)
 
 
 def patches() -> None:
     for name in PATCHED:
-        for kind, steps in (("with", {}), ("without", {"patch_steps": 0})):
+        for kind, steps in (("with", {}), ("without", {"search_steps": 0})):
             run(RUNS / f"patches-{name}-{kind}.json", name, 500, "consistency_distil", steps, patches=kind)
 
 
@@ -161,7 +161,7 @@ def views_table() -> None:
     lines = [
         "# consistency_distil on development victims, whole and in parts",
         "",
-        "All without patches (`patch_steps=0`); what those add is in patches.md.",
+        "All without patches (`search_steps=0`); what those add is in patches.md.",
         "One seed; ACC / ASR / RA in % on the first 4,000 test images. Written by",
         f"`python benchmarks/development.py views`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
         f"{rows[0]['date']}, {rows[0]['machine']}.",

@@ -28,7 +28,7 @@ from rows import write
 
 HERE = Path(__file__).parent
 BATCH, ROUNDS, CLASSES = 16, 5, 10
-SMALL = {"strong_views": 64, "joined_views": 64, "patch_steps": 0, "batch": BATCH}
+SMALL = {"strong_views": 64, "joined_views": 64, "search_steps": 0, "batch": BATCH}
 VIT = partial(torchvision.models.VisionTransformer, image_size=224, patch_size=16, num_classes=CLASSES)
 NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
     **{
@@ -88,7 +88,7 @@ def clean_set(count: int) -> dict[str, Any]:
     """Seconds of a purification with so many clean images."""
     clean, _ = sample(load_data("cifar10", split="test"), per_class=count // CLASSES, seed=0)
     torch.manual_seed(0)
-    method = DEFENSES.build("consistency_distil", steps=30, strong_views=300, joined_views=1500, patch_steps=20)
+    method = DEFENSES.build("consistency_distil", steps=30, strong_views=300, joined_views=1500, search_steps=20)
     cifar10 = Preprocessing.named("cifar10")
     cost = purify(preact_resnet18(width=16).eval(), clean, method=method, preprocessing=cifar10, tolerance=1.0).cost
     return {"clean images": count, "seconds": round(cost.seconds, 1), "forwards": cost.forwards}

@@ -10,8 +10,9 @@ from detrojan.augmentation import pixels_of
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.defenses import _bounded_sgd, _contradictions, consistency_distil
+from detrojan.defenses._changes import Patch
 from detrojan.defenses._contradictions import contradictions
-from detrojan.defenses._patches import Patches
+from detrojan.defenses._smallest_changes import Changes
 from detrojan.defenses.consistency_distil import ConsistencyDistil
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.execution import Execution
@@ -48,12 +49,12 @@ def victim():
 
 
 def quick(**settings):
-    few = {"steps": 5, "batch": 16, "strong_views": 30, "joined_views": 30, "patch_steps": 3, "patch_batch": 8}
+    few = {"steps": 5, "batch": 16, "strong_views": 30, "joined_views": 30, "search_steps": 3, "search_batch": 8}
     return ConsistencyDistil(**few | settings)
 
 
-def views_of(victim, clean, *, strong=0, joined=0, mining=2.0, patches=None):
-    asked = {"strong": strong, "joined": joined, "mining": mining, "patches": patches}
+def views_of(victim, clean, *, strong=0, joined=0, mining=2.0, changes=None):
+    asked = {"strong": strong, "joined": joined, "mining": mining, "changes": changes}
     return contradictions(victim, clean, context(victim), **asked)
 
 
@@ -125,11 +126,12 @@ def patches():
     masks = torch.zeros(1, 4, 1, 8, 8)
     masks[:, :, :, :3, :3] = 1.0
     sizes = torch.tensor([0.2, 0.15, 0.01, 0.2])
-    return Patches(masks=masks, patterns=torch.zeros(1, 4, 3, 8, 8), reached=torch.ones(4), sizes=sizes)
+    kind = Patch(4, (3, 8, 8), (0.0, 1.0), torch.Generator())
+    return Changes(kind=kind, states=[masks, torch.zeros(1, 4, 3, 8, 8)], reached=torch.ones(4), sizes=sizes)
 
 
 def test_patches_are_laid_over_images_of_other_classes_and_shown_as_they_are(victim, clean, patches):
-    views = views_of(victim, clean, strong=128, patches=patches)
+    views = views_of(victim, clean, strong=128, changes=patches)
     stamped = views.still.nonzero().flatten()
     assert 60 < len(stamped) < 128
     assert stamped.tolist() == list(range(128, 128 + len(stamped)))
@@ -147,11 +149,11 @@ def test_patches_are_laid_over_images_of_other_classes_and_shown_as_they_are(vic
 
 def test_where_no_patch_is_odd_strong_views_stay(victim, clean, patches):
     sizes = torch.full((4,), 0.2)
-    views = views_of(victim, clean, strong=128, patches=replace(patches, sizes=sizes))
+    views = views_of(victim, clean, strong=128, changes=replace(patches, sizes=sizes))
     assert float(views.odds[views.still].sum()) < 0.03
     assert float(views.odds.sum()) == pytest.approx(1.0)
     few = replace(patches, reached=torch.tensor([1.0, 0.0, 0.0, 0.0]))
-    assert not bool(views_of(victim, clean, strong=128, patches=few).still.any())
+    assert not bool(views_of(victim, clean, strong=128, changes=few).still.any())
 
 
 def test_where_all_images_are_of_the_patches_class_none_is_shown(victim, clean, patches):
@@ -160,12 +162,12 @@ def test_where_all_images_are_of_the_patches_class_none_is_shown(victim, clean, 
     alike = Samples(inputs=clean.inputs[own == own[0]], labels=clean.labels[own == own[0]])
     only = (torch.arange(4) == own[0]).float()
     maker = _contradictions._Maker(victim, alike, context(victim))
-    made = maker.patched(replace(patches, reached=only), 20, 2.0, share=0.8)
+    made = maker.changed(replace(patches, reached=only), 20, 2.0, share=0.8)
     assert [len(each) for each in made] == [0, 0, 0, 0]
 
 
 def test_an_odd_patch_makes_weights_move_faster_and_is_told(victim, clean, patches, monkeypatch):
-    monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: patches)
+    monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: [patches])
     moved = []
     for rate in (0.01, 0.05):
         tuned = quick(odd_learning_rate=rate)(victim, clean, context(victim))
@@ -177,7 +179,7 @@ def test_an_odd_patch_makes_weights_move_faster_and_is_told(victim, clean, patch
 @pytest.mark.parametrize("odd", [True, False])
 def test_as_far_as_a_patch_is_odd_less_else_is_asked_for(victim, clean, patches, monkeypatch, odd):
     found = patches if odd else replace(patches, sizes=torch.full((4,), 0.2))
-    monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: found)
+    monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: [found])
     plain = {"enough": 60, "enough_named": 60, "lost": 0.1, "lost_named": 0.1, "consistency": 4.0}
     last, moved = [], []
     for other in ({}, {"enough_named": 640, "lost_named": 0.5}, {"enough": 640, "lost": 0.5}):
@@ -190,7 +192,7 @@ def test_as_far_as_a_patch_is_odd_less_else_is_asked_for(victim, clean, patches,
 @pytest.mark.parametrize("odd", [True, False])
 def test_as_far_as_a_patch_is_odd_all_goes_back_a_part_of_its_way(victim, clean, patches, monkeypatch, odd):
     found = patches if odd else replace(patches, sizes=torch.full((4,), 0.2))
-    monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: found)
+    monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: [found])
     there, half, victims = (quick(way_back=share)(victim, clean, context(victim)) for share in (0.0, 0.5, 1.0))
     share = 0.5 * found.oddness
     for name, factor in there.masks.items():
@@ -207,8 +209,8 @@ def test_as_far_as_a_patch_is_odd_all_goes_back_a_part_of_its_way(victim, clean,
         assert torch.allclose(part, full, atol=1e-3)
 
 
-def test_without_steps_for_it_no_patch_is_sought(victim, clean):
-    assert "smallest patch" not in quick(patch_steps=0)(victim, clean, context(victim)).notes
+def test_without_steps_for_it_no_change_is_sought(victim, clean):
+    assert "smallest patch" not in quick(search_steps=0)(victim, clean, context(victim)).notes
     assert "smallest patch" in quick()(victim, clean, context(victim)).notes
 
 
@@ -404,8 +406,8 @@ def test_images_that_are_no_pixels_are_mixed_alone(victim, clean):
         {"consistency": -1.0},
         {"pressure": 0.0},
         {"lost_named": 1.0},
-        {"patch_steps": -1},
-        {"patch_batch": 0},
+        {"search_steps": -1},
+        {"search_batch": 0},
         {"odd_learning_rate": -1.0},
         {"way_back": -0.1},
         {"way_back": 1.1},

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from detrojan.augmentation import bytes_of, pixels_of
 from detrojan.data.samples import Samples
 from detrojan.defenses._information import information
-from detrojan.defenses._patches import Patches
+from detrojan.defenses._smallest_changes import Changes
 from detrojan.defenses._views import Views, between
 from detrojan.errors import Unsupported
 from detrojan.tuning import Context
@@ -22,7 +22,7 @@ AT_ONCE = 2**28
 FURTHEST = 10.0
 """The largest divergence that counts, for each question, so that no view is all that is shown."""
 TAKEN = 0.8
-"""Of how many strong views patches take the place at most, as a share."""
+"""Of how many strong views found changes take the place at most, as a share."""
 
 
 def contradictions(
@@ -33,34 +33,34 @@ def contradictions(
     strong: int,
     joined: int,
     mining: float,
-    patches: Patches | None = None,
+    changes: Changes | None = None,
 ) -> Views | None:
     """So many strong views, and joined pairs, to which the victim should answer as to the clean samples in them.
 
     The odds of a view grow with the divergence of what the victim does answer, to the power `mining`; both kinds are
     shown equally often. Where the task can tell what it put into a view (a word, say), views are made once more, with
     what stands in those of high odds. Where it joins nothing, so many more views are strong ones; None where it makes
-    no views of such samples. Patches that were found are laid over as many images as there are strong views, the
+    no views of such samples. Changes that were found are laid over as many images as there are strong views, the
     smallest most often; where one is oddly small, they take the place of most strong views.
     """
     task, first = context.task, clean.inputs[:1]
-    if not (strong or joined) or not _makes(task.view, first):
+    if not (strong or joined) or not viewable(clean, context):
         return None
     maker = _Maker(victim, clean, context)
     if not _makes(task.join, first, first):
         strong, joined = strong + joined, 0
-    patches = patches if patches is not None and patches.oddness and strong else None
-    fit = min(1.0, ROOM / ((strong + joined + (strong if patches else 0)) * maker.room))
+    changes = changes if changes is not None and changes.oddness and strong else None
+    fit = min(1.0, ROOM / ((strong + joined + (strong if changes else 0)) * maker.room))
     counts = [max(1, int(count * fit)) if count else 0 for count in (strong, joined)]
     try:
         kinds = [make(n, mining) for n, make in zip(counts, (maker.strong, maker.joined), strict=True) if n]
     except Unsupported:
         return None
     still = torch.zeros(sum(counts), dtype=torch.bool)
-    if patches is not None:
-        taken = TAKEN * patches.oddness
+    if changes is not None:
+        taken = TAKEN * changes.oddness
         kinds[0] = *kinds[0][:3], (1 - taken) * kinds[0][3]
-        kinds.append(maker.patched(patches, counts[0], mining, share=taken))
+        kinds.append(maker.changed(changes, counts[0], mining, share=taken))
         still = F.pad(still, (0, len(kinds[-1][0])), value=True)
     shown, sources, share, odds = (torch.cat(each).to(context.execution.device) for each in zip(*kinds, strict=True))
     return Views(
@@ -73,6 +73,11 @@ def contradictions(
         named=maker.named,
         still=still.to(context.execution.device),
     )
+
+
+def viewable(clean: Samples, context: Context) -> bool:
+    """Whether the task makes views of such samples."""
+    return _makes(context.task.view, clean.inputs[:1])
 
 
 _Made = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -129,20 +134,20 @@ class _Maker:
         weight = torch.cat(odds) ** mining
         return torch.cat(views), sources, torch.cat(shares), weight / weight.sum()
 
-    def patched(self, patches: Patches, count: int, mining: float, *, share: float) -> _Made:
-        """Weakly changed images with patches of classes that they are not of."""
+    def changed(self, changes: Changes, count: int, mining: float, *, share: float) -> _Made:
+        """Weakly changed images with what sends them to classes that they are not of."""
         own = self.own[:, 0].argmax(1)
         sources = self._drawn(count)
-        classes = torch.randint(len(patches.sizes), (count,), generator=self.generator)
-        apart = (own[sources] != classes) & patches.found[classes]
+        classes = torch.randint(len(changes.sizes), (count,), generator=self.generator)
+        apart = (own[sources] != classes) & changes.found[classes]
         sources, classes = sources[apart], classes[apart]
         views, odds = [self.inputs[:0]], [torch.empty(0)]
         for part in self._parts(len(sources)):
             pixels = pixels_of(self.context.task.augment(self.inputs[sources[part]], self.generator))
-            stamped = patches.stamp(pixels, classes[part], self.generator)
-            views.append(stamped if self.inputs.is_floating_point() else bytes_of(stamped))
+            changed = changes.lay(pixels, classes[part], self.generator)
+            views.append(changed if self.inputs.is_floating_point() else bytes_of(changed))
             odds.append(self._apart(self.own[sources[part]], views[-1]))
-        weight = torch.cat(odds) ** mining / patches.sizes[classes].square()
+        weight = torch.cat(odds) ** mining / changes.sizes[classes].square()
         made = torch.cat(views), sources[:, None].expand(-1, 2), torch.ones(len(sources))
         return *made, share * weight / weight.sum()
 

@@ -5,10 +5,10 @@ those to mixed inputs when it sees the same, and those to clean images when it s
 RandAugment, a colour cast, a box of noise) or two of them side by side; those to clean sentences when it sees them with
 a word put in, to clean clouds when it sees them turned or with a ball of points put in. Of these views it sees those
 most often to which the victim answers otherwise: what rests on faint patterns, colours, exact places, a company of
-features or a rare word shows there, and is unlearned. Images have one more kind of view: the smallest patch that sends
-them to another class. Where a class is reached with oddly little, these take the place of most strong views, weights
-move faster, and hardly anything else is asked for; in the end all goes back a part of its way. What only a trigger
-needs is pulled down as in `shrink_distil`.
+features or a rare word shows there, and is unlearned. Images have one more kind of view: the smallest change, the same
+for all of them, that sends them to another class (a patch, a warp or a filter). Where a class is reached with oddly
+little, these take the place of most strong views, weights move faster, and hardly anything else is asked for; in the
+end all goes back a part of its way. What only a trigger needs is pulled down as in `shrink_distil`.
 Batch-norm statistics are frozen.
 
 Needs: clean samples; their labels are not read.
@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from detrojan.data.samples import Samples
 from detrojan.defenses._bounded_sgd import bounded_sgd
-from detrojan.defenses._contradictions import contradictions
+from detrojan.defenses._contradictions import contradictions, viewable
 from detrojan.defenses._information import information_lost
-from detrojan.defenses._patches import Patches, seek
+from detrojan.defenses._smallest_changes import Changes, seek
 from detrojan.defenses._steering import Steering
 from detrojan.defenses._views import mixed
 from detrojan.errors import BadArgument, Unsupported
@@ -40,8 +40,8 @@ GAIN = 0.03
 """By how much the pressure grows or falls in a step at most, as a logarithm."""
 STAGE = "consistency and distil"
 LEAST = dict.fromkeys(("optimism", "consistency", "strong_views", "joined_views", "mining"), 0)
-LEAST |= {"learning_rate": 0, "weight_learning_rate": 0, "odd_learning_rate": 0, "patch_steps": 0}
-LEAST |= {"enough": 1, "enough_named": 1, "batch": 2, "patch_batch": 1}
+LEAST |= {"learning_rate": 0, "weight_learning_rate": 0, "odd_learning_rate": 0, "search_steps": 0}
+LEAST |= {"enough": 1, "enough_named": 1, "batch": 2, "search_batch": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +56,19 @@ class ConsistencyDistil:
         strong_views: their number, made beforehand; fewer where all views would take more than a gibibyte.
         joined_views: the number of pairs of images side by side, made beforehand; of sentences, of more strong views.
         mining: the power to which a view's odds grow with the victim's divergence there; 0 shows all equally often.
-        patch_steps: of the search for a patch for each class, in images with one class each; 0 leaves it out.
-        patch_batch: images a step of that search.
+        search_steps: of the search for the smallest change to each class, for each kind of change that is sought, in
+            images with one class each; 0 leaves it out.
+        search_batch: images a step of that search.
         steps: gradient steps; the learning rates are held for the first half and fall by a cosine in the second.
         batch: examples a step, drawn with replacement.
         learning_rate: of the factors, by SGD.
         weight_learning_rate: of the weights; 0 keeps them as they are.
-        odd_learning_rate: in place of that, as far as a class is reached with an oddly small patch.
+        odd_learning_rate: in place of that, as far as a class is reached with an oddly small change.
         way_back: the share in [0, 1] of their way that factors and weights go back to the victim's in the end, as far
-            as a patch is oddly small: a trigger is unlearned on the first part, the last costs the most accuracy.
+            as a change is oddly small: a trigger is unlearned on the first part, the last costs the most accuracy.
         enough: with fewer samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
-            word is into a sentence, and as far as an oddly small patch is into an image: such views find a trigger
+            word is into a sentence, and as far as an oddly small change is into an image: such views find a trigger
             without much of a pull, and need few samples.
         pressure: at the first step.
         placement: where factors sit; None: `neuron`, and `channel` in a network without norms.
@@ -79,8 +80,8 @@ class ConsistencyDistil:
     strong_views: int = 3000
     joined_views: int = 15000
     mining: float = 2.0
-    patch_steps: int = 200
-    patch_batch: int = 64
+    search_steps: int = 200
+    search_batch: int = 64
     steps: int = 300
     batch: int = 128
     learning_rate: float = 0.2
@@ -114,12 +115,12 @@ class ConsistencyDistil:
         """
         context.need_whole_weights("consistency_distil")
         teacher = context.execution.placed(model).eval()
-        patches = self._patches(teacher, clean, context)
+        sought = self._sought(teacher, clean, context)
+        changes = max(sought, key=lambda each: each.oddness, default=None)
         asked: dict[str, Any] = {"strong": self.strong_views, "joined": self.joined_views, "mining": self.mining}
-        asked["patches"] = patches
+        asked["changes"] = changes
         views = contradictions(teacher, clean, context, **asked) if self.consistency else None
-        patches = patches if views is not None else None
-        oddness = patches.oddness if patches else 0.0
+        oddness = changes.oddness if changes and views else 0.0
         known = 1.0 if views and views.named else oddness
         lost = known * self.lost_named + (1 - known) * self.lost
         enough = known * self.enough_named + (1 - known) * self.enough
@@ -161,14 +162,16 @@ class ConsistencyDistil:
         losses = tune(objective, optimizer, clean, context, steps=self.steps, batch=batch, stage=STAGE, project=project)
         if oddness:
             _go_back(tuned, start, self.way_back * oddness)
-        notes = steering.notes(masks) | (patches.notes() if patches else {})
+        notes = steering.notes(masks) | {f"smallest {each.kind.name}": each.told() for each in sought}
+        if changes:
+            notes["how odd that is, 0 to 1"] = round(changes.oddness, 2)
         return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses), notes=notes)
 
-    def _patches(self, victim: nn.Module, clean: Samples, context: Context) -> Patches | None:
-        wanted = self.patch_steps and self.consistency and self.strong_views
-        if not wanted or clean.kind != "images" or context.task.labels != "class":
-            return None
-        return seek(victim, clean, context, steps=self.patch_steps, batch=self.patch_batch)
+    def _sought(self, victim: nn.Module, clean: Samples, context: Context) -> list[Changes]:
+        wanted = self.search_steps and self.consistency and self.strong_views
+        if not wanted or clean.kind != "images" or context.task.labels != "class" or not viewable(clean, context):
+            return []
+        return seek(victim, clean, context, steps=self.search_steps, batch=self.search_batch)
 
     def _masks(self, model: nn.Module) -> Masks:
         try:

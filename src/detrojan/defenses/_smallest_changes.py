@@ -1,0 +1,167 @@
+"""The smallest change for each class, sought in one loop for all: which class is reached with oddly little, and how.
+
+Source: this project; the loss and a price that follows success after Wang et al., "Neural Cleanse" (S&P 2019).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from detrojan.augmentation import pixels_of
+from detrojan.data.samples import Samples
+from detrojan.defenses._changes import KINDS, Change
+from detrojan.functional import constant
+from detrojan.perturbations import limits
+from detrojan.tuning import Context, tune
+
+PRICE, GAIN = 10.0, 0.3
+"""Of a change of size 1, at first; and by how much it follows success in a step, as a logarithm."""
+PATIENCE = 20
+"""Steps before prices change."""
+BETAS = (0.5, 0.9)
+"""Of Adam."""
+STATES = 4
+"""How many states of each change are kept, of the second half of the search: late ones are smaller."""
+FEWEST = 3
+"""Where fewer classes are reached, none is odd."""
+ODD, STEEPNESS = 0.6, 12
+"""A change of this share of the next larger one is as odd as not; and how steeply oddness falls with that share."""
+ENOUGH = 0.5
+"""After a change as odd as this, no other kind is sought."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What was found of one kind: states of changes, which classes they reach, and how large the last ones are.
+
+    Args:
+        kind: of change.
+        states: what is shown in T states, each (T, K, ...).
+        reached: the share of images that the change of each class sends there, (K,).
+        sizes: of each, a share, (K,).
+        names: of the classes, where they are known.
+    """
+
+    kind: Change
+    states: Sequence[Tensor]
+    reached: Tensor
+    sizes: Tensor
+    names: Sequence[str] = ()
+
+    def lay(self, pixels: Tensor, classes: Tensor, generator: Generator) -> Tensor:
+        """Change each image (B, C, H, W) towards its class (B,), in any of the states."""
+        count = len(self.states[0])
+        states = torch.randint(count, classes.shape, generator=generator, device=generator.device)
+        return self.kind.laid([each[states, classes] for each in self.states], pixels)
+
+    @property
+    def found(self) -> Tensor:
+        """Whether the change of each class reaches it more often than not, (K,)."""
+        return self.reached > 0.5
+
+    @property
+    def smallest(self) -> int:
+        """The class that is reached with the least."""
+        return int(torch.where(self.found, self.sizes, torch.inf).argmin())
+
+    @property
+    def oddness(self) -> float:
+        """In [0, 1]: near 0 where the smallest change is like the next larger one, near 1 where it is far smaller."""
+        if int(self.found.sum()) < FEWEST:
+            return 0.0
+        least, following = self._ordered[:2]
+        return 1 / (1 + (least / following / ODD) ** STEEPNESS)
+
+    def told(self) -> str:
+        """Which class is reached with the least, and with how much the next and the median one, as a clause."""
+        if int(self.found.sum()) < FEWEST:
+            return "too few classes are reached to tell"
+        name = f" ({self.names[self.smallest]})" if len(self.names) == len(self.sizes) else ""
+        sizes = self._ordered[0], self._ordered[1], self._ordered[len(self._ordered) // 2]
+        least, following, median = (f"{100 * size:.2f} %" for size in sizes)
+        unit = self.kind.unit
+        return f"to class {self.smallest}{name}, {least} {unit}; to the next {following}, to the median class {median}"
+
+    @property
+    def _ordered(self) -> list[float]:
+        return sorted(self.sizes[self.found].tolist())
+
+
+def seek(network: nn.Module, clean: Samples, context: Context, *, steps: int, batch: int) -> list[Changes]:
+    """The smallest changes that send images to each class: of one kind after the other, until one of them is odd.
+
+    Args:
+        network: stays as it is, and is used in the mode that it is in.
+        clean: images, whose labels are not read.
+        context: see there.
+        steps: of Adam, for each kind.
+        batch: images a step, drawn with replacement; each class has its share of them.
+
+    Raises:
+        Diverged: the loss became NaN or infinite.
+    """
+    sought = list[Changes]()
+    for kind in KINDS:
+        sought.append(sought_of(kind, network, clean, context, steps=steps, batch=batch))
+        if sought[-1].oddness > ENOUGH:
+            break
+    return sought
+
+
+def sought_of(
+    kind: type[Change], network: nn.Module, clean: Samples, context: Context, *, steps: int, batch: int
+) -> Changes:
+    """The smallest changes of one kind; see `seek`."""
+    search = _Search(kind, network, clean, context, steps)
+    optimizer = torch.optim.Adam(search.change.free, kind.learning_rate, betas=BETAS)
+    stage = f"seeking a {kind.name}"
+    tune(search.loss, optimizer, clean, context, steps=steps, batch=batch, stage=stage, project=search.keep)
+    states = [torch.stack(each).cpu() for each in zip(*search.states[-STATES:], strict=True)]
+    return Changes(
+        kind=search.change,
+        states=states,
+        reached=search.reached.cpu(),
+        sizes=search.change.sizes([each[-1] for each in states]),
+        names=clean.class_names,
+    )
+
+
+class _Search:
+    """Changes under way, with the price of each."""
+
+    def __init__(self, kind: type[Change], network: nn.Module, clean: Samples, context: Context, steps: int) -> None:
+        self.network, self.context, self.steps, self.step = constant(network), context, steps, 0
+        device = context.execution.device
+        self.classes = context.predict(network, clean.subset([0])).shape[1]
+        generator = context.seeds.generator(kind.name, device)
+        self.change = kind(self.classes, clean.inputs.shape[1:], limits(clean), generator)
+        self.prices = torch.full((self.classes,), PRICE, device=device)
+        self.reached = torch.zeros(self.classes, device=device)
+        self.states: list[list[Tensor]] = []
+
+    def loss(self, inputs: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+        pixels = pixels_of(self.context.task.augment(inputs, generator))
+        first = torch.randint(self.classes, (), generator=generator, device=generator.device)
+        wanted = (torch.arange(len(labels), device=labels.device) + first) % self.classes
+        shown = self.change.shown()
+        changed = self.change.laid([each[wanted] for each in shown], pixels)
+        scores = self.context.task.logits(self.context.forward(self.network, self.context.preprocessing(changed)))
+        self._follow(wanted, scores.detach().argmax(1) == wanted)
+        return F.cross_entropy(scores, wanted) + (self.prices * self.change.sizes(shown)).mean()
+
+    def _follow(self, wanted: Tensor, hit: Tensor) -> None:
+        """Prices rise where changes reach their classes often enough, and fall where they do not."""
+        tried = wanted.bincount(minlength=self.classes)
+        share = wanted[hit].bincount(minlength=self.classes) / tried.clamp_min(1)
+        self.reached = torch.where(tried > 0, torch.lerp(self.reached, share, 0.1), self.reached)
+        if self.step >= PATIENCE:
+            self.prices *= torch.exp(GAIN * (self.reached - self.change.success).clamp(-0.5, 0.5))
+
+    def keep(self) -> None:
+        self.step += 1
+        if self.step > self.steps / 2 and self.step % max(1, self.steps // (2 * STATES)) == 0:
+            with torch.no_grad():
+                self.states.append(self.change.shown())
