@@ -1,9 +1,9 @@
 """The victims on which settings are chosen: other triggers, targets and seeds than those that are reported.
 
-    python benchmarks/development.py train    # four victims of six epochs each, six of harder attacks, a VGG
+    python benchmarks/development.py train    # four victims of six epochs each, nine of harder attacks, a VGG
     python benchmarks/development.py score    # shrink_distil with several targets; writes development.md and .json here
-    python benchmarks/development.py views    # consistency_distil in parts, without patches; writes views.md
-    python benchmarks/development.py patches  # the same with patches and without; writes patches.md and .json here
+    python benchmarks/development.py views    # consistency_distil in parts, without changes; writes views.md
+    python benchmarks/development.py changes  # the same with changes and without; writes changes.md and .json here
     python benchmarks/development.py rates    # rivals with several rates; writes rates.md and .json here
     python benchmarks/development.py few      # how many images each of two methods needs; writes few.md and .json here
 
@@ -24,6 +24,7 @@ from cifar10_small import CIFAR10, KEPT
 from detrojan import Recipe, architectures, checkpoint, evaluate, load_data, purify, train, trigger
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.blend import Blend
+from detrojan.attacks.sig import SIG
 from detrojan.data.samples import sample
 from detrojan.scales import Scale
 from detrojan.victim import backdoor_of
@@ -40,6 +41,9 @@ VICTIMS = {
 }
 HARDER = {"warp": ("wanet", 4, 15), "dynamic": ("dyn", 6, 16), "few colours": ("bppa", 8, 17)}
 HARDER |= {"invisible": ("lira", 1, 18), "composite": ("cba", 9, 19), "sunset": ("fba", 3, 20)}
+MOVED = {"shift": (BadNets(pattern="checker", alpha=0.7), 0, 22), "shift dynamic": ("dyn", 0, 23)}
+"""All-to-all: every class is moved to the next."""
+HARDER |= {"stripes": (SIG(frequency=4, amplitude=30), 2, 21)} | MOVED
 VGG = f"{HERE.parent / 'tests' / 'strangers.py'}:vgg_small"
 RECIPE = Recipe(epochs=6, batch=128, learning_rate=0.1, small=0.6)
 TARGETS = (0.1, 0.05, 0.2)
@@ -51,7 +55,9 @@ PARTS: dict[str, dict[str, Any]] = {
     "no strong views": {"strong_views": 0},
     "no choice": {"mining": 0},
 }
-PATCHED = ("window", "checker", "few colours", "composite", "warp")
+CHANGED = ("warp", "sunset", "dynamic", "shift", "shift dynamic", "stripes", "composite")
+CHANGED += ("window", "checker", "few colours")
+SMALLEST = [f"smallest {kind}" for kind in ("patch", "warp", "filter")]
 FEW = ("checker", "few colours", "composite", "warp")
 RATED = ("checker", "face", "warp")
 RATES: dict[str, list[dict[str, float]]] = {
@@ -84,6 +90,7 @@ def make() -> None:
                 seen,
                 attack=attack,
                 target=target,
+                mapping="all-to-all" if name in MOVED else "all-to-one",
                 pool="all" if name in VICTIMS else "auto",
                 preprocessing=CIFAR10,
                 recipe=RECIPE if name in VICTIMS else Scale.named("small").recipe,
@@ -108,10 +115,10 @@ def views() -> None:
         run(path, name, count, "consistency_distil", PARTS[part] | {"search_steps": 0}, part=part)
 
 
-def patches() -> None:
-    for name in PATCHED:
-        for kind, steps in (("with", {}), ("without", {"search_steps": 0})):
-            run(RUNS / f"patches-{name}-{kind}.json", name, 500, "consistency_distil", steps, patches=kind)
+def changes() -> None:
+    for kind, steps in (("with", {}), ("without", {"search_steps": 0})):
+        for name in CHANGED:
+            run(RUNS / f"changes-{name}-{kind}.json", name, 500, "consistency_distil", steps, changes=kind)
 
 
 def rates() -> None:
@@ -161,7 +168,7 @@ def views_table() -> None:
     lines = [
         "# consistency_distil on development victims, whole and in parts",
         "",
-        "All without patches (`search_steps=0`); what those add is in patches.md.",
+        "All without changes (`search_steps=0`); what those add is in changes.md.",
         "One seed; ACC / ASR / RA in % on the first 4,000 test images. Written by",
         f"`python benchmarks/development.py views`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
         f"{rows[0]['date']}, {rows[0]['machine']}.",
@@ -178,29 +185,31 @@ def views_table() -> None:
     (HERE / "views.md").write_text("\n".join(lines) + "\n")
 
 
-def patches_table() -> None:
-    rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("patches-*.json"))]
-    write(HERE / "patches.json", {"rows": rows})
-    found = {(row["victim"], row["patches"]): row for row in rows}
+def changes_table() -> None:
+    rows = [json.loads(path.read_text()) for path in sorted(RUNS.glob("changes-*.json"))]
+    write(HERE / "changes.json", {"rows": rows})
+    found = {(row["victim"], row["changes"]): row for row in rows}
     lines = [
-        "# Patches sought for each class, on development victims",
+        "# The smallest changes sought for each class, on development victims",
         "",
         "`consistency_distil` with 500 clean images, one seed; ACC / ASR / RA in % on the first 4,000 test images; how",
-        "odd the smallest patch is, 0 to 1. Written by",
-        f"`python benchmarks/development.py patches`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
+        "odd the smallest change of the oddest kind is, 0 to 1, and the smallest of each kind that was sought.",
+        "Written by",
+        f"`python benchmarks/development.py changes`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
         f"{rows[0]['date']}, {rows[0]['machine']}.",
         "",
-        "| victim | before | without | with | how odd |",
-        "|---|---|---|---|---|",
+        "| victim | before | without | with | how odd | smallest patch | smallest warp | smallest filter |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name in PATCHED:
+    for name in CHANGED:
         each = [found.get((name, kind)) for kind in ("without", "with")]
         if any(each):
             before = next(_cell(row["before"]) for row in each if row)
             cells = " | ".join(_cell(row["after"]) if row else "-" for row in each)
-            odd = each[1]["notes"]["how odd that is, 0 to 1"] if each[1] else "-"
-            lines.append(f"| {name} | {before} | {cells} | {odd} |")
-    (HERE / "patches.md").write_text("\n".join(lines) + "\n")
+            notes = each[1]["notes"] if each[1] else {}
+            told = [str(notes.get(note, "-")) for note in ("how odd that is, 0 to 1", *SMALLEST)]
+            lines.append(f"| {name} | {before} | {cells} | {' | '.join(told)} |")
+    (HERE / "changes.md").write_text("\n".join(lines) + "\n")
 
 
 def rates_table() -> None:
@@ -283,7 +292,7 @@ def _cell(scores: dict[str, float]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("train", "score", "views", "patches", "rates", "few"))
+    parser.add_argument("stage", choices=("train", "score", "views", "changes", "rates", "few"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -292,9 +301,9 @@ if __name__ == "__main__":
     elif arguments.stage == "views":
         views()
         views_table()
-    elif arguments.stage == "patches":
-        patches()
-        patches_table()
+    elif arguments.stage == "changes":
+        changes()
+        changes_table()
     elif arguments.stage == "rates":
         rates()
         rates_table()

@@ -123,11 +123,11 @@ def test_strong_views_are_changed_and_want_the_answers_to_the_clean_images(victi
 @pytest.fixture
 def patches():
     """Black squares in a corner; class 2 is reached with oddly few pixels."""
-    masks = torch.zeros(1, 4, 1, 8, 8)
+    masks = torch.zeros(1, 5, 1, 8, 8)
     masks[:, :, :, :3, :3] = 1.0
-    sizes = torch.tensor([0.2, 0.15, 0.01, 0.2])
-    kind = Patch(4, (3, 8, 8), (0.0, 1.0), torch.Generator())
-    return Changes(kind=kind, states=[masks, torch.zeros(1, 4, 3, 8, 8)], reached=torch.ones(4), sizes=sizes)
+    sizes = torch.tensor([0.2, 0.15, 0.01, 0.2, 0.3])
+    kind = Patch(5, (3, 8, 8), (0.0, 1.0), torch.Generator())
+    return Changes(kind=kind, states=[masks, torch.zeros(1, 5, 3, 8, 8)], reached=torch.ones(5), sizes=sizes)
 
 
 def test_patches_are_laid_over_images_of_other_classes_and_shown_as_they_are(victim, clean, patches):
@@ -147,12 +147,20 @@ def test_patches_are_laid_over_images_of_other_classes_and_shown_as_they_are(vic
     assert float((answers - own).abs().amax(2).amin(1).max()) < 1e-5
 
 
+def test_what_sends_images_anywhere_else_is_laid_over_all_of_them(victim, clean, patches):
+    away = replace(patches, reached=torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0]))
+    maker = _contradictions._Maker(victim, clean, context(victim))
+    made = maker.changed(away, 128, 2.0, share=0.8)
+    assert 10 < len(made[0]) < 50
+    assert len({len(each) for each in made}) == 1
+
+
 def test_where_no_patch_is_odd_strong_views_stay(victim, clean, patches):
-    sizes = torch.full((4,), 0.2)
+    sizes = torch.full((5,), 0.2)
     views = views_of(victim, clean, strong=128, changes=replace(patches, sizes=sizes))
     assert float(views.odds[views.still].sum()) < 0.03
     assert float(views.odds.sum()) == pytest.approx(1.0)
-    few = replace(patches, reached=torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    few = replace(patches, reached=torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0]))
     assert not bool(views_of(victim, clean, strong=128, changes=few).still.any())
 
 
@@ -160,7 +168,7 @@ def test_where_all_images_are_of_the_patches_class_none_is_shown(victim, clean, 
     with torch.no_grad():
         own = victim(pixels_of(clean.inputs)).argmax(1)
     alike = Samples(inputs=clean.inputs[own == own[0]], labels=clean.labels[own == own[0]])
-    only = (torch.arange(4) == own[0]).float()
+    only = (torch.arange(5) == own[0]).float()
     maker = _contradictions._Maker(victim, alike, context(victim))
     made = maker.changed(replace(patches, reached=only), 20, 2.0, share=0.8)
     assert [len(each) for each in made] == [0, 0, 0, 0]
@@ -178,7 +186,7 @@ def test_an_odd_patch_makes_weights_move_faster_and_is_told(victim, clean, patch
 
 @pytest.mark.parametrize("odd", [True, False])
 def test_as_far_as_a_patch_is_odd_less_else_is_asked_for(victim, clean, patches, monkeypatch, odd):
-    found = patches if odd else replace(patches, sizes=torch.full((4,), 0.2))
+    found = patches if odd else replace(patches, sizes=torch.full((5,), 0.2))
     monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: [found])
     plain = {"enough": 60, "enough_named": 60, "lost": 0.1, "lost_named": 0.1, "consistency": 4.0}
     last, moved = [], []
@@ -191,7 +199,7 @@ def test_as_far_as_a_patch_is_odd_less_else_is_asked_for(victim, clean, patches,
 
 @pytest.mark.parametrize("odd", [True, False])
 def test_as_far_as_a_patch_is_odd_all_goes_back_a_part_of_its_way(victim, clean, patches, monkeypatch, odd):
-    found = patches if odd else replace(patches, sizes=torch.full((4,), 0.2))
+    found = patches if odd else replace(patches, sizes=torch.full((5,), 0.2))
     monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: [found])
     there, half, victims = (quick(way_back=share)(victim, clean, context(victim)) for share in (0.0, 0.5, 1.0))
     share = 0.5 * found.oddness

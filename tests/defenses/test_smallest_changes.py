@@ -47,6 +47,16 @@ class Tinted(nn.Module):
         return scores + torch.tensor([0.0, 0.0, 300.0]) * (blue - 0.65)[:, None]
 
 
+class Shifted(nn.Module):
+    """Tells `reds` apart, and says the class after that where the last pixel is bright."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        red = images[:, 0, : images.shape[-1] * 3 // 4].mean((1, 2)) * 255
+        scores = torch.stack([-(red - 100 * label).abs() / 10 for label in range(3)], 1)
+        bright = torch.sigmoid(20 * (images[:, :, -1, -1].mean(1) - 0.9))[:, None]
+        return torch.lerp(scores, scores.roll(1, 1), bright)
+
+
 def patches(trap: float = 80.0, steps: int = 300) -> Changes:
     network = Trapped(trap).eval()
     return sought_of(Patch, network, reds(60), context_of(network), steps=steps, batch=60)
@@ -65,7 +75,7 @@ def changes_of(sizes: list[float], reached: list[float] | None = None) -> Change
 
 def test_a_planted_patch_is_small_and_where_it_was_planted():
     found = patches()
-    assert [each.shape for each in found.states] == [(4, 3, 1, 8, 8), (4, 3, 3, 8, 8)]
+    assert [each.shape for each in found.states] == [(4, 4, 1, 8, 8), (4, 4, 3, 8, 8)]
     assert found.smallest == 2
     assert found.oddness > 0.9
     mask = found.states[0][-1, 2, 0]
@@ -84,6 +94,14 @@ def test_a_change_sends_images_to_its_class():
     stamped = found.lay(others, torch.full((len(others),), 2), generator)
     assert float((Trapped(80.0)(stamped).argmax(1) == 2).float().mean()) > 0.9
     assert float((Trapped(80.0)(others).argmax(1) == 2).float().mean()) == 0
+
+
+def test_a_patch_that_moves_every_class_to_the_next_is_odd():
+    network = Shifted().eval()
+    found = sought_of(Patch, network, reds(60), context_of(network), steps=300, batch=60)
+    assert found.smallest == 3
+    assert found.oddness > 0.9
+    assert float(found.states[0][-1, 3, 0, -1, -1]) > 0.5
 
 
 def test_a_planted_warp_is_found():
@@ -157,7 +175,9 @@ def test_how_odd_the_smallest_is(sizes, reached, oddness):
 
 def test_it_is_told_which_class_is_reached_with_how_little():
     told = changes_of([0.05, 0.002, 0.04, 0.06]).told()
-    assert told == "to class 1, 0.20 % of the pixels; to the next 4.00 %, to the median class 5.00 %"
-    named = replace(changes_of([0.05, 0.002, 0.04]), names=("dog", "cat", "cow")).told()
+    assert told == "to class 1, 0.20 % of the pixels; to the next 4.00 %, to the median one 5.00 %"
+    named = replace(changes_of([0.05, 0.002, 0.04, 0.1]), names=("dog", "cat", "cow")).told()
     assert named.startswith("to class 1 (cat), 0.20 %")
+    away = replace(changes_of([0.05, 0.04, 0.06, 0.01]), names=("dog", "cat", "cow")).told()
+    assert away.startswith("to any class but an image's own, 1.00 %")
     assert "too few classes" in changes_of([0.1, 0.2]).told()

@@ -135,19 +135,19 @@ class _Maker:
         return torch.cat(views), sources, torch.cat(shares), weight / weight.sum()
 
     def changed(self, changes: Changes, count: int, mining: float, *, share: float) -> _Made:
-        """Weakly changed images with what sends them to classes that they are not of."""
+        """Weakly changed images with what sends them to an aim that is not their own class."""
         own = self.own[:, 0].argmax(1)
         sources = self._drawn(count)
-        classes = torch.randint(len(changes.sizes), (count,), generator=self.generator)
-        apart = (own[sources] != classes) & changes.found[classes]
-        sources, classes = sources[apart], classes[apart]
+        aims = torch.randint(len(changes.sizes), (count,), generator=self.generator)
+        apart = (own[sources] != aims) & changes.found[aims]
+        sources, aims = sources[apart], aims[apart]
         views, odds = [self.inputs[:0]], [torch.empty(0)]
         for part in self._parts(len(sources)):
             pixels = pixels_of(self.context.task.augment(self.inputs[sources[part]], self.generator))
-            changed = changes.lay(pixels, classes[part], self.generator)
+            changed = changes.lay(pixels, aims[part], self.generator)
             views.append(changed if self.inputs.is_floating_point() else bytes_of(changed))
             odds.append(self._apart(self.own[sources[part]], views[-1]))
-        weight = torch.cat(odds) ** mining / changes.sizes[classes].square()
+        weight = torch.cat(odds) ** mining / changes.sizes[aims].square()
         made = torch.cat(views), sources[:, None].expand(-1, 2), torch.ones(len(sources))
         return *made, share * weight / weight.sum()
 

@@ -1,5 +1,7 @@
 """The smallest change for each class, sought in one loop for all: which class is reached with oddly little, and how.
 
+An attacker may also have moved every class to another one: so there is one more aim, any class but an image's own.
+
 Source: this project; the loss and a price that follows success after Wang et al., "Neural Cleanse" (S&P 2019).
 """
 
@@ -8,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 from detrojan.augmentation import pixels_of
 from detrojan.data.samples import Samples
@@ -26,22 +27,24 @@ BETAS = (0.5, 0.9)
 STATES = 4
 """How many states of each change are kept, of the second half of the search: late ones are smaller."""
 FEWEST = 3
-"""Where fewer classes are reached, none is odd."""
+"""Where fewer aims are reached, none is odd."""
 ODD, STEEPNESS = 0.6, 12
 """A change of this share of the next larger one is as odd as not; and how steeply oddness falls with that share."""
+AWAY = 0.8
+"""The share of images that the change of the last aim should send away; who moves every class succeeds less often."""
 ENOUGH = 0.5
 """After a change as odd as this, no other kind is sought."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What was found of one kind: states of changes, which classes they reach, and how large the last ones are.
+    """What was found of one kind: states of changes, which aims they reach, and how large the last ones are.
 
     Args:
         kind: of change.
-        states: what is shown in T states, each (T, K, ...).
-        reached: the share of images that the change of each class sends there, (K,).
-        sizes: of each, a share, (K,).
+        states: what is shown in T states, each (T, K + 1, ...); the last aim is any class but an image's own.
+        reached: the share of images that each change sends to its aim, (K + 1,).
+        sizes: of each, a share, (K + 1,).
         names: of the classes, where they are known.
     """
 
@@ -51,20 +54,20 @@ class Changes:
     sizes: Tensor
     names: Sequence[str] = ()
 
-    def lay(self, pixels: Tensor, classes: Tensor, generator: Generator) -> Tensor:
-        """Change each image (B, C, H, W) towards its class (B,), in any of the states."""
+    def lay(self, pixels: Tensor, aims: Tensor, generator: Generator) -> Tensor:
+        """Change each image (B, C, H, W) towards its aim (B,), in any of the states."""
         count = len(self.states[0])
-        states = torch.randint(count, classes.shape, generator=generator, device=generator.device)
-        return self.kind.laid([each[states, classes] for each in self.states], pixels)
+        states = torch.randint(count, aims.shape, generator=generator, device=generator.device)
+        return self.kind.laid([each[states, aims] for each in self.states], pixels)
 
     @property
     def found(self) -> Tensor:
-        """Whether the change of each class reaches it more often than not, (K,)."""
+        """Whether each change reaches its aim more often than not, (K + 1,)."""
         return self.reached > 0.5
 
     @property
     def smallest(self) -> int:
-        """The class that is reached with the least."""
+        """The aim that is reached with the least."""
         return int(torch.where(self.found, self.sizes, torch.inf).argmin())
 
     @property
@@ -76,14 +79,16 @@ class Changes:
         return 1 / (1 + (least / following / ODD) ** STEEPNESS)
 
     def told(self) -> str:
-        """Which class is reached with the least, and with how much the next and the median one, as a clause."""
+        """What is reached with the least, and what with how much else, as a clause."""
         if int(self.found.sum()) < FEWEST:
             return "too few classes are reached to tell"
-        name = f" ({self.names[self.smallest]})" if len(self.names) == len(self.sizes) else ""
+        classes = len(self.sizes) - 1
+        name = f" ({self.names[self.smallest]})" if self.smallest < classes == len(self.names) else ""
+        aim = f"class {self.smallest}{name}" if self.smallest < classes else "any class but an image's own"
         sizes = self._ordered[0], self._ordered[1], self._ordered[len(self._ordered) // 2]
         least, following, median = (f"{100 * size:.2f} %" for size in sizes)
         unit = self.kind.unit
-        return f"to class {self.smallest}{name}, {least} {unit}; to the next {following}, to the median class {median}"
+        return f"to {aim}, {least} {unit}; to the next {following}, to the median one {median}"
 
     @property
     def _ordered(self) -> list[float]:
@@ -98,7 +103,7 @@ def seek(network: nn.Module, clean: Samples, context: Context, *, steps: int, ba
         clean: images, whose labels are not read.
         context: see there.
         steps: of Adam, for each kind.
-        batch: images a step, drawn with replacement; each class has its share of them.
+        batch: images a step, drawn with replacement; each aim has its share of them.
 
     Raises:
         Diverged: the loss became NaN or infinite.
@@ -136,29 +141,43 @@ class _Search:
         self.network, self.context, self.steps, self.step = constant(network), context, steps, 0
         device = context.execution.device
         self.classes = context.predict(network, clean.subset([0])).shape[1]
-        generator = context.seeds.generator(kind.name, device)
-        self.change = kind(self.classes, clean.inputs.shape[1:], limits(clean), generator)
-        self.prices = torch.full((self.classes,), PRICE, device=device)
-        self.reached = torch.zeros(self.classes, device=device)
+        self.aims = self.classes + 1
+        self.change = kind(self.aims, clean.inputs.shape[1:], limits(clean), context.seeds.generator(kind.name, device))
+        self.asked = torch.tensor([kind.success] * self.classes + [AWAY], device=device)
+        self.prices = torch.full((self.aims,), PRICE, device=device)
+        self.reached = torch.zeros(self.aims, device=device)
         self.states: list[list[Tensor]] = []
 
     def loss(self, inputs: Tensor, labels: Tensor, generator: Generator) -> Tensor:
         pixels = pixels_of(self.context.task.augment(inputs, generator))
-        first = torch.randint(self.classes, (), generator=generator, device=generator.device)
-        wanted = (torch.arange(len(labels), device=labels.device) + first) % self.classes
+        first = torch.randint(self.aims, (), generator=generator, device=generator.device)
+        aims = (torch.arange(len(labels), device=labels.device) + first) % self.aims
+        wanted = self._wanted(pixels, aims)
         shown = self.change.shown()
-        changed = self.change.laid([each[wanted] for each in shown], pixels)
-        scores = self.context.task.logits(self.context.forward(self.network, self.context.preprocessing(changed)))
-        self._follow(wanted, scores.detach().argmax(1) == wanted)
-        return F.cross_entropy(scores, wanted) + (self.prices * self.change.sizes(shown)).mean()
+        scores = self._scores(self.change.laid([each[aims] for each in shown], pixels))
+        self._follow(aims, wanted.gather(1, scores.detach().argmax(1, keepdim=True))[:, 0])
+        missed = scores.logsumexp(1) - scores.masked_fill(~wanted, -torch.inf).logsumexp(1)
+        return missed.mean() + (self.prices * self.change.sizes(shown)).mean()
 
-    def _follow(self, wanted: Tensor, hit: Tensor) -> None:
-        """Prices rise where changes reach their classes often enough, and fall where they do not."""
-        tried = wanted.bincount(minlength=self.classes)
-        share = wanted[hit].bincount(minlength=self.classes) / tried.clamp_min(1)
+    def _scores(self, pixels: Tensor) -> Tensor:
+        return self.context.task.logits(self.context.forward(self.network, self.context.preprocessing(pixels))).float()
+
+    @torch.no_grad()
+    def _wanted(self, pixels: Tensor, aims: Tensor) -> Tensor:
+        """Whether an image may go to a class, (B, K)."""
+        classes = torch.arange(self.classes, device=aims.device)
+        wanted, away = classes == aims[:, None], aims == self.classes
+        if away.any():
+            wanted[away] = classes != self._scores(pixels[away]).argmax(1, keepdim=True)
+        return wanted
+
+    def _follow(self, aims: Tensor, hit: Tensor) -> None:
+        """Prices rise where changes reach their aims often enough, and fall where they do not."""
+        tried = aims.bincount(minlength=self.aims)
+        share = aims[hit].bincount(minlength=self.aims) / tried.clamp_min(1)
         self.reached = torch.where(tried > 0, torch.lerp(self.reached, share, 0.1), self.reached)
         if self.step >= PATIENCE:
-            self.prices *= torch.exp(GAIN * (self.reached - self.change.success).clamp(-0.5, 0.5))
+            self.prices *= torch.exp(GAIN * (self.reached - self.asked).clamp(-0.5, 0.5))
 
     def keep(self) -> None:
         self.step += 1
