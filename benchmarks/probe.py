@@ -2,8 +2,8 @@
 
     python benchmarks/probe.py strength-cifar10.jsonl    # writes strength-cifar10-probe.md here
 
-Rows are those of `consistency_distil` in a published file; its notes name what is reached with the smallest change of
-each kind that was sought. Told is the kind whose smallest change is the smallest share of the next larger one.
+Rows are those of `consistency_distil` in a published file; its notes tell what is reached with how much of each kind of
+change that was sought. Told is the kind that is the oddest.
 """
 
 import argparse
@@ -11,31 +11,43 @@ import re
 from pathlib import Path
 from typing import Any
 
+from detrojan.defenses._smallest_changes import ODD, ODD_AWAY
 from detrojan.whole_files import write_text
 from rows import published
 
 HERE = Path(__file__).parent
-SMALLEST = re.compile(r"to (?:class (\d+)|(any) class but)[^,]*, ([\d.]+) %.* next ([\d.]+) %.* median one ([\d.]+) %")
+SHARES = re.compile(r"([\d.]+) %")
 
 
 def probed(rows: list[dict[str, Any]]) -> list[str]:
     """A Markdown table, a line for each network, the oddest first; `rows` are the lines of a published file."""
     cells = list[list[str]]()
     for row in rows:
-        told = {name: SMALLEST.search(str(note)) for name, note in row["result"].get("notes", {}).items()}
-        kinds = {name.removeprefix("smallest "): found for name, found in told.items() if found}
+        kinds = {
+            name: note for name, note in row["result"].get("notes", {}).items() if " to the next class " in str(note)
+        }
         if row["kind"] == "cell" and kinds:
-            kind, least = min(kinds.items(), key=lambda each: float(each[1][3]) / float(each[1][4]))
             attacked = row["spec"]["victim"]
             target = "-" if attacked["attack"] == "none" else str(attacked["target"])
             if attacked["mapping"] == "all-to-all":
                 target = "all"
+            name = min(kinds, key=lambda kind: share(kinds[kind])[0])
+            away = share(kinds[name])[1]
+            named = "all" if away else kinds[name].split()[2].strip(",")
             odd = f"{row['result']['notes']['how odd that is, 0 to 1']:.2f}"
-            named = least[1] or "all"
-            cells.append([attacked["shown"], str(row["spec"]["seed"]), odd, kind, named, target, *least.groups()[2:]])
-    lines = ["| network | seed | how odd | kind | class named | class attacked | smallest, % | next, % | median, % |"]
-    lines.append("|---|---|---|---|---|---|---|---|---|")
+            shares = SHARES.findall(kinds[name])
+            told = [name.removeprefix("smallest "), named, target, *[*shares, "-"][:4]]
+            cells.append([attacked["shown"], str(row["spec"]["seed"]), odd, *told])
+    lines = ["| network | seed | how odd | kind | named | attacked | least, % | next, % | median, % | any other, % |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|---|")
     return lines + [f"| {' | '.join(each)} |" for each in sorted(cells, key=lambda each: each[2], reverse=True)]
+
+
+def share(note: str) -> tuple[float, bool]:
+    """How small the smallest change is beside what it is compared with; whether it leads to any class but one's own."""
+    least, following, _, *away = map(float, SHARES.findall(note))
+    ratios = [least / following / ODD, *(each / least / ODD_AWAY for each in away)]
+    return min(ratios), len(ratios) > 1 and ratios[1] < ratios[0]
 
 
 if __name__ == "__main__":

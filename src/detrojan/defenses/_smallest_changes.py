@@ -27,11 +27,13 @@ BETAS = (0.5, 0.9)
 STATES = 4
 """How many states of each change are kept, of the second half of the search: late ones are smaller."""
 FEWEST = 3
-"""Where fewer aims are reached, none is odd."""
+"""Where fewer classes are reached, none is odd."""
 ODD, STEEPNESS = 0.6, 12
-"""A change of this share of the next larger one is as odd as not; and how steeply oddness falls with that share."""
+"""A change of this share of that to the next class is as odd as not; and how steeply oddness falls with the share."""
 AWAY = 0.8
 """The share of images that the change of the last aim should send away; who moves every class succeeds less often."""
+ODD_AWAY, AWAY_NEEDS = 0.4, 100
+"""The last aim's share of the smallest to a class, in place of `ODD`; it counts with so many images: few go easily."""
 ENOUGH = 0.5
 """After a change as odd as this, no other kind is sought."""
 
@@ -66,33 +68,37 @@ class Changes:
         return self.reached > 0.5
 
     @property
-    def smallest(self) -> int:
-        """The aim that is reached with the least."""
-        return int(torch.where(self.found, self.sizes, torch.inf).argmin())
-
-    @property
     def oddness(self) -> float:
-        """In [0, 1]: near 0 where the smallest change is like the next larger one, near 1 where it is far smaller."""
-        if int(self.found.sum()) < FEWEST:
+        """In [0, 1]: near 1 where one class is reached with far less than the next, or any other with far less still.
+
+        What leads to a class leads away from the others, so that the last aim is no class to compare classes with.
+        """
+        if len(self._by_size) < FEWEST:
             return 0.0
-        least, following = self._ordered[:2]
-        return 1 / (1 + (least / following / ODD) ** STEEPNESS)
+        least, following = (float(self.sizes[each]) for each in self._by_size[:2])
+        ratios = [least / following / ODD]
+        if self.found[-1]:
+            ratios.append(float(self.sizes[-1]) / least / ODD_AWAY)
+        return 1 / (1 + min(ratios) ** STEEPNESS)
 
     def told(self) -> str:
-        """What is reached with the least, and what with how much else, as a clause."""
-        if int(self.found.sum()) < FEWEST:
+        """What is reached with how much, as a clause."""
+        if len(self._by_size) < FEWEST:
             return "too few classes are reached to tell"
-        classes = len(self.sizes) - 1
-        name = f" ({self.names[self.smallest]})" if self.smallest < classes == len(self.names) else ""
-        aim = f"class {self.smallest}{name}" if self.smallest < classes else "any class but an image's own"
-        sizes = self._ordered[0], self._ordered[1], self._ordered[len(self._ordered) // 2]
-        least, following, median = (f"{100 * size:.2f} %" for size in sizes)
-        unit = self.kind.unit
-        return f"to {aim}, {least} {unit}; to the next {following}, to the median one {median}"
+        first = self._by_size[0]
+        name = f" ({self.names[first]})" if len(self.names) == len(self.sizes) - 1 else ""
+        least, following, median, away = (
+            f"{100 * float(self.sizes[each]):.2f} %"
+            for each in (first, self._by_size[1], self._by_size[len(self._by_size) // 2], -1)
+        )
+        any_other = f"; to any other {away}" if self.found[-1] else ""
+        classes = f"to the next class {following}, to the median one {median}"
+        return f"to class {first}{name}, {least} {self.kind.unit}; {classes}{any_other}"
 
     @property
-    def _ordered(self) -> list[float]:
-        return sorted(self.sizes[self.found].tolist())
+    def _by_size(self) -> list[int]:
+        """The classes that are reached, the one with the smallest change first."""
+        return sorted(self.found[:-1].nonzero().flatten().tolist(), key=self.sizes.tolist().__getitem__)
 
 
 def seek(network: nn.Module, clean: Samples, context: Context, *, steps: int, batch: int) -> list[Changes]:
@@ -125,6 +131,8 @@ def sought_of(
     stage = f"seeking a {kind.name}"
     tune(search.loss, optimizer, clean, context, steps=steps, batch=batch, stage=stage, project=search.keep)
     states = [torch.stack(each).cpu() for each in zip(*search.states[-STATES:], strict=True)]
+    if len(clean) < AWAY_NEEDS:
+        search.reached[-1] = 0.0
     return Changes(
         kind=search.change,
         states=states,
