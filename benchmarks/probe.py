@@ -11,11 +11,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from detrojan.defenses._smallest_changes import ODD, ODD_AWAY
+from detrojan.defenses._changes import KINDS
+from detrojan.defenses._smallest_changes import ODD_AWAY
 from detrojan.whole_files import write_text
 from rows import published
 
 HERE = Path(__file__).parent
+ODD = {f"smallest {kind.name}": kind.odd for kind in KINDS}
 SHARES = re.compile(r"([\d.]+) %")
 
 
@@ -31,8 +33,8 @@ def probed(rows: list[dict[str, Any]]) -> list[str]:
             target = "-" if attacked["attack"] == "none" else str(attacked["target"])
             if attacked["mapping"] == "all-to-all":
                 target = "all"
-            name = min(kinds, key=lambda kind: share(kinds[kind])[0])
-            away = share(kinds[name])[1]
+            name = min(kinds, key=lambda kind: share(kind, kinds[kind])[0])
+            away = share(name, kinds[name])[1]
             named = "all" if away else kinds[name].split()[2].strip(",")
             odd = f"{row['result']['notes']['how odd that is, 0 to 1']:.2f}"
             shares = SHARES.findall(kinds[name])
@@ -43,10 +45,10 @@ def probed(rows: list[dict[str, Any]]) -> list[str]:
     return lines + [f"| {' | '.join(each)} |" for each in sorted(cells, key=lambda each: each[2], reverse=True)]
 
 
-def share(note: str) -> tuple[float, bool]:
+def share(kind: str, note: str) -> tuple[float, bool]:
     """How small the smallest change is beside what it is compared with; whether it leads to any class but one's own."""
     least, following, _, *away = map(float, SHARES.findall(note))
-    ratios = [least / following / ODD, *(each / least / ODD_AWAY for each in away)]
+    ratios = [least / following / ODD[kind], *(each / least / ODD_AWAY for each in away)]
     return min(ratios), len(ratios) > 1 and ratios[1] < ratios[0]
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from contexts import context_of, reds
 from detrojan.defenses import _smallest_changes
 from detrojan.defenses._changes import Filter, Patch, Warp
-from detrojan.defenses._smallest_changes import ODD, ODD_AWAY, STEEPNESS, Changes, seek, sought_of
+from detrojan.defenses._smallest_changes import ODD_AWAY, STEEPNESS, Changes, seek, sought_of
 
 
 class Trapped(nn.Module):
@@ -157,14 +157,14 @@ def test_kinds_are_sought_until_one_is_odd(monkeypatch):
     assert [id(each) for each in sought] == [id(found[kind]) for kind in (Patch, Warp)]
 
 
-NOTHING = 1 / (1 + (1 / ODD) ** STEEPNESS)
+NOTHING = 1 / (1 + (1 / Patch.odd) ** STEEPNESS)
 
 
 @pytest.mark.parametrize(
     ("sizes", "reached", "oddness"),
     [  # the last is that to any other class
         ([0.1, 0.1, 0.1, 0.1], None, NOTHING),
-        ([0.1 * ODD, 0.1, 0.3, 0.3], None, 0.5),
+        ([0.1 * Patch.odd, 0.1, 0.3, 0.3], None, 0.5),
         ([0.08, 0.1, 0.3, 0.3], None, 0.0307),  # somewhat smaller than the next one says next to nothing
         ([0.001, 0.1, 0.1, 0.1], None, 1.0),
         ([0.001, 0.001, 0.1, 0.1, 0.1], None, NOTHING),  # two of a size: neither is odd

@@ -26,6 +26,9 @@ REACH = 3
 class Change(Protocol):
     """K changes of one kind.
 
+    Of each kind is known what it is called, what its size is a share of, the share of images that it should send to
+    its class, and which share of the next class's is as odd as not.
+
     Args:
         classes: K.
         shape: of an image, (C, H, W).
@@ -36,6 +39,7 @@ class Change(Protocol):
     name: ClassVar[str]
     unit: ClassVar[str]
     success: ClassVar[float]
+    odd: ClassVar[float]
     learning_rate: ClassVar[float]
     free: list[Tensor]
 
@@ -65,6 +69,7 @@ class Patch(Change):
     name = "patch"
     unit = "of the pixels"
     success = 0.98
+    odd = 0.6
     learning_rate = 0.1
 
     def __init__(self, classes: int, shape: Sequence[int], limits: tuple[float, float], generator: Generator) -> None:
@@ -93,6 +98,7 @@ class Warp(Change):
     name = "warp"
     unit = "of the side"
     success = 0.9
+    odd = 0.4
     learning_rate = 0.05
 
     def __init__(self, classes: int, shape: Sequence[int], limits: tuple[float, float], generator: Generator) -> None:
@@ -120,6 +126,7 @@ class Filter(Change):
     name = "filter"
     unit = "of a pixel's own weight"
     success = 0.98
+    odd = 0.6
     learning_rate = 0.01
 
     def __init__(self, classes: int, shape: Sequence[int], limits: tuple[float, float], generator: Generator) -> None:

@@ -28,12 +28,12 @@ STATES = 4
 """How many states of each change are kept, of the second half of the search: late ones are smaller."""
 FEWEST = 3
 """Where fewer classes are reached, none is odd."""
-ODD, STEEPNESS = 0.6, 12
-"""A change of this share of that to the next class is as odd as not; and how steeply oddness falls with the share."""
+STEEPNESS = 12
+"""How steeply oddness falls with the share that a change has of that to the next class; a kind says where it is half."""
 AWAY = 0.8
 """The share of images that the change of the last aim should send away; who moves every class succeeds less often."""
 ODD_AWAY, AWAY_NEEDS = 0.4, 100
-"""The last aim's share of the smallest to a class, in place of `ODD`; it counts with so many images: few go easily."""
+"""The last aim's share of the smallest to a class, in place of the kind's own; it counts with so many images: few go easily."""
 ENOUGH = 0.5
 """After a change as odd as this, no other kind is sought."""
 
@@ -76,7 +76,7 @@ class Changes:
         if len(self._by_size) < FEWEST:
             return 0.0
         least, following = (float(self.sizes[each]) for each in self._by_size[:2])
-        ratios = [least / following / ODD]
+        ratios = [least / following / self.kind.odd]
         if self.found[-1]:
             ratios.append(float(self.sizes[-1]) / least / ODD_AWAY)
         return 1 / (1 + min(ratios) ** STEEPNESS)
