@@ -29,11 +29,11 @@ STATES = 4
 FEWEST = 3
 """Where fewer classes are reached, none is odd."""
 STEEPNESS = 12
-"""How steeply oddness falls with the share that a change has of that to the next class; a kind says where it is half."""
+"""How steeply oddness falls with a change's share of that to the next class; a kind says where it is one half."""
 AWAY = 0.8
 """The share of images that the change of the last aim should send away; who moves every class succeeds less often."""
 ODD_AWAY, AWAY_NEEDS = 0.4, 100
-"""The last aim's share of the smallest to a class, in place of the kind's own; it counts with so many images: few go easily."""
+"""The share of the smallest to a class at which the last aim is as odd as not; with fewer images it does not count."""
 ENOUGH = 0.5
 """After a change as odd as this, no other kind is sought."""
 
