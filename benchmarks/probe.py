@@ -30,7 +30,7 @@ def probed(rows: list[dict[str, Any]]) -> list[str]:
         }
         if row["kind"] == "cell" and kinds:
             attacked = row["spec"]["victim"]
-            target = "-" if attacked["attack"] == "none" else str(attacked["target"])
+            target = "-" if attacked["attack"] in (None, "none") else str(attacked["target"])
             if attacked["mapping"] == "all-to-all":
                 target = "all"
             name = min(kinds, key=lambda kind: share(kind, kinds[kind])[0])
