@@ -121,7 +121,7 @@ class Warp(Change):
 
 
 class Filter(Change):
-    """To each pixel a weighted sum of all channels around it is added, and a constant. Its size is that of weights."""
+    """Adds to each pixel a weighted sum of those around it, and a constant. Its size is the weights' root mean square."""
 
     name = "filter"
     unit = "of a pixel's own weight"
