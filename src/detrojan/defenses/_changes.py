@@ -121,7 +121,7 @@ class Warp(Change):
 
 
 class Filter(Change):
-    """Adds to each pixel a weighted sum of those around it, and a constant. Its size is the weights' root mean square."""
+    """Adds to each pixel a weighted sum of those around it and a constant. Its size: the weights' root mean square."""
 
     name = "filter"
     unit = "of a pixel's own weight"
