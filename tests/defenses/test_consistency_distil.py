@@ -247,12 +247,42 @@ def test_views_on_which_the_victim_contradicts_itself_are_shown_most_often(clean
             return torch.stack([6 * (1 - white), 6 * white, 0 * white, 0 * white], 1)
 
     black = Samples(inputs=torch.zeros_like(clean.inputs), labels=clean.labels)
-    black.inputs[:8, :, :, :] = 255
-    evenly, mined = (views_of(Fooled(), black, joined=400, mining=mining) for mining in (0.0, 2.0))
-    fooled = (evenly.inputs[:, 0, 0, 0] == 255) & (wanted(evenly)[:, 0, 1] < 0.9)
+    black.inputs[:8] = 255
+    evenly, mined = (views_of(Fooled(), black, strong=400, mining=mining) for mining in (0.0, 2.0))
+    fooled = (evenly.inputs[:, 0, 0, 0] == 255) != (wanted(evenly)[:, 0, 1] > 0.5)
     assert 0 < int(fooled.sum()) < 200
     assert float(evenly.odds[fooled].sum()) == pytest.approx(float(fooled.float().mean()))
     assert float(mined.odds[fooled].sum()) > 3 * float(evenly.odds[fooled].sum())
+
+
+GREYS = torch.tensor([0, 80, 160, 240], dtype=torch.uint8)
+
+
+class Composed(nn.Module):
+    """Reads one grey of those that it sees; but black beside another as class 3, others half the time as class 0."""
+
+    def forward(self, x):
+        seen = torch.stack([((x[:, 0] - grey / 255).abs() < 0.01).flatten(1).any(1) for grey in GREYS], 1)
+        several, black = seen.sum(1) > 1, seen[:, 0]
+        scores = 6.0 * seen
+        scores[several & black, 3] = 20.0
+        scores[several & ~black & (x[:, 0, 0, 0] < x[:, 0, -1, -1]), 0] = 20.0
+        return scores
+
+
+def test_pairs_are_shown_most_often_that_are_always_answered_with_what_neither_image_is():
+    images = GREYS.repeat(16)[:, None, None, None].expand(64, 3, 8, 8).clone()
+    plain = Samples(inputs=images, labels=torch.arange(64) % 4)
+    about = replace(context(Composed()), task=TASKS.build("image", padding=0, flip=False))
+    evenly, mined = (
+        contradictions(Composed(), plain, about, strong=0, joined=2000, mining=mining) for mining in (0.0, 2.0)
+    )
+    kinds = plain.labels[evenly.sources]
+    mistaken = (kinds > 0).all(1) & (kinds[:, 0] < kinds[:, 1])
+    black = (kinds == 0).any(1) & (kinds > 0).any(1) & (kinds < 3).all(1)
+    assert evenly.odds.allclose(torch.full((2000,), 1 / 2000))
+    assert float(mined.odds[black | mistaken].sum()) > 0.99
+    assert float(mined.odds[black].mean()) > 2 * float(mined.odds[mistaken].mean())
 
 
 def test_both_kinds_are_shown_equally_often(victim, clean):

@@ -11,7 +11,7 @@ from detrojan.augmentation import bytes_of, pixels_of
 from detrojan.data.samples import Samples
 from detrojan.defenses._information import information
 from detrojan.defenses._smallest_changes import Changes
-from detrojan.defenses._views import Views, between
+from detrojan.defenses._views import Views
 from detrojan.errors import Unsupported
 from detrojan.tuning import Context
 
@@ -21,6 +21,8 @@ AT_ONCE = 2**28
 """Bytes, as floats, of the views that are made at once, and of the answers to them."""
 FURTHEST = 10.0
 """The largest divergence that counts, for each question, so that no view is all that is shown."""
+LEAST = 1e-6
+"""Of what is divided by, or raised to a power."""
 TAKEN = 0.8
 """Of how many strong views found changes take the place at most, as a share."""
 
@@ -37,7 +39,8 @@ def contradictions(
 ) -> Views | None:
     """So many strong views, and joined pairs, to which the victim should answer as to the clean samples in them.
 
-    The odds of a view grow with the divergence of what the victim does answer, to the power `mining`; both kinds are
+    The odds of a strong view grow with the divergence of what the victim does answer, to the power `mining`, those of a
+    pair with what it answers that neither image says, most where it usually does so to such an image; both kinds are
     shown equally often. Where the task can tell what it put into a view (a word, say), views are made once more, with
     what stands in those of high odds. Where it joins nothing, so many more views are strong ones; None where it makes
     no views of such samples. Changes that were found are laid over as many images as there are strong views, the
@@ -124,15 +127,15 @@ class _Maker:
 
     def joined(self, count: int, mining: float) -> _Made:
         sources = torch.stack([self._drawn(count), self._drawn(count)], 1)
-        views, shares, odds = list[Tensor](), list[Tensor](), list[Tensor]()
+        views, shares, given = list[Tensor](), list[Tensor](), list[Tensor]()
         for part in self._parts(count):
             first, second = sources[part].T
             view, share = self.context.task.join(self.inputs[first], self.inputs[second], self.generator)
-            odds.append(self._apart(between(self.own, sources[part], share), view))
+            given.append(_answers(self.victim, view, self.context))
             views.append(view)
             shares.append(share)
-        weight = torch.cat(odds) ** mining
-        return torch.cat(views), sources, torch.cat(shares), weight / weight.sum()
+        odds = _beyond(self.own[sources].amax(1).flatten(1), torch.cat(given).flatten(1), mining)
+        return torch.cat(views), sources, torch.cat(shares), odds
 
     def changed(self, changes: Changes, count: int, mining: float, *, share: float) -> _Made:
         """Weakly changed images with what sends them to an aim that is not their own class."""
@@ -175,3 +178,19 @@ def _answers(victim: nn.Module, inputs: Tensor, context: Context) -> Tensor:
     answers = [context.task.answers(context.task.logits(each)).cpu() for each in outputs]
     most = max(each.shape[1] for each in answers)
     return torch.cat([F.pad(each, (0, 0, 0, most - each.shape[1])) for each in answers])
+
+
+def _beyond(either: Tensor, given: Tensor, mining: float) -> Tensor:
+    """The odds (N,) of joined views: they grow with what the victim answers that neither part says.
+
+    Most with what it usually answers beyond such a part: honest mistakes go to many classes, an attacker's to one.
+
+    Args:
+        either: how likely each of Q answers is for the part for which it is more likely, (N, Q).
+        given: how likely it is for the view, (N, Q).
+        mining: the power of both; with 0 all odds are the same.
+    """
+    beyond = (given - either).clamp_min(0)
+    usual = either.T @ beyond / either.sum(0)[:, None].clamp_min(LEAST)
+    weight = (either @ usual**mining * beyond).sum(1).clamp_min(LEAST) ** mining
+    return weight / weight.sum()

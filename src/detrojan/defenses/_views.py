@@ -53,14 +53,10 @@ class Views:
 
     def wanted(self, chosen: Tensor) -> Tensor:
         """What should be answered to these views, (B, M, A): the mean of the answers to what each is made of."""
-        return between(self.own, self.sources[chosen], self.share[chosen])
+        first, second = self.own[self.sources[chosen]].unbind(1)
+        return torch.lerp(second, first, self.share[chosen].view(-1, 1, 1))
 
     def lost(self, wanted: Tensor, given: Tensor) -> Tensor:
         """The divergence of log-probabilities from the answers, as a share of what these say about clean inputs."""
         asked = min(wanted.shape[1], given.shape[1])
         return F.kl_div(given[:, :asked], wanted[:, :asked], reduction="batchmean") / self.information
-
-
-def between(own: Tensor, sources: Tensor, share: Tensor) -> Tensor:
-    """Answers (B, M, A): those to the first of two sources (B, 2), in this share (B,), and to the second."""
-    return torch.lerp(own[sources[:, 1]], own[sources[:, 0]], share.view(-1, 1, 1))
