@@ -1,6 +1,6 @@
 """The victims on which settings are chosen: other triggers, targets and seeds than those that are reported.
 
-    python benchmarks/development.py train    # four victims of six epochs each, nine of harder attacks, a VGG
+    python benchmarks/development.py train    # four victims of six epochs each, nine of harder attacks, two VGGs
     python benchmarks/development.py score    # shrink_distil with several targets; writes development.md and .json here
     python benchmarks/development.py views    # consistency_distil in parts, without changes; writes views.md
     python benchmarks/development.py changes  # the same with changes and without; writes changes.md and .json here
@@ -8,8 +8,9 @@
     python benchmarks/development.py few      # how many images each of two methods needs; writes few.md and .json here
 
 PreActResNet-18 of width 16 on CIFAR-10 without its first 5,000 training images; clean samples come from those. `window`
-is the small VGG of tests/strangers.py, which learns from 20,000 images without augmentation and knows its trigger in
-one place only. Figures are made on the first 4,000 test images. Work lies in runs/development (not committed).
+and `pane` are the small VGG of tests/strangers.py, which learns without augmentation, from 20,000 and 45,000 images,
+and knows its trigger in one place only. Figures are made on the first 4,000 test images. Work lies in runs/development
+(not committed).
 """
 
 import argparse
@@ -48,7 +49,8 @@ VGG = f"{HERE.parent / 'tests' / 'strangers.py'}:vgg_small"
 RECIPE = Recipe(epochs=6, batch=128, learning_rate=0.1, small=0.6)
 TARGETS = (0.1, 0.05, 0.2)
 VIEWED = ("checker", "sunset", "few colours", "composite")
-WINDOW = BadNets(size=3, margin=3)
+VGGS = {"window": (BadNets(size=3, margin=3), 6, 25_000, 8, 31), "pane": (BadNets(size=4, margin=2), 1, 50_000, 14, 51)}
+"""Attack, target, up to which training image, epochs, seed."""
 PARTS: dict[str, dict[str, Any]] = {
     "whole": {},
     "no pairs": {"joined_views": 0},
@@ -56,7 +58,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "no choice": {"mining": 0},
 }
 CHANGED = ("warp", "sunset", "dynamic", "shift", "shift dynamic", "stripes", "composite")
-CHANGED += ("window", "checker", "few colours")
+CHANGED += ("window", "pane", "checker", "few colours")
 SMALLEST = [f"smallest {kind}" for kind in ("patch", "warp", "filter")]
 FEW = ("checker", "few colours", "composite", "warp")
 RATED = ("checker", "face", "warp")
@@ -76,11 +78,13 @@ RATES: dict[str, list[dict[str, float]]] = {
 def make() -> None:
     RUNS.mkdir(parents=True, exist_ok=True)
     data = load_data("cifar10", split="train")
-    if claim(RUNS / "window.pth"):
-        part = data.subset(torch.arange(KEPT, 25_000))
-        recipe = Recipe(epochs=8, batch=128, learning_rate=0.05, padding=0, flip=False)
-        train(VGG, part, attack=WINDOW, target=6, recipe=recipe, seed=31, num_classes=10).save(RUNS / "window.pth")
-        release(RUNS / "window.pth")
+    for name, (attack, target, end, epochs, seed) in VGGS.items():
+        path = RUNS / f"{name}.pth"
+        if claim(path):
+            part = data.subset(torch.arange(KEPT, end))
+            recipe = Recipe(epochs=epochs, batch=128, learning_rate=0.05, padding=0, flip=False)
+            train(VGG, part, attack=attack, target=target, recipe=recipe, seed=seed, num_classes=10).save(path)
+            release(path)
     seen = data.subset(torch.arange(KEPT, len(data)))
     for name, (attack, target, seed) in (VICTIMS | HARDER).items():
         path = RUNS / f"{name}.pth"
@@ -134,10 +138,10 @@ def run(path: Path, name: str, count: int, method: str, settings: dict[str, Any]
         return
     pool = load_data("cifar10", split="train").subset(torch.arange(KEPT))
     test = load_data("cifar10", split="test").subset(torch.arange(4000))
-    preprocessing = None if name == "window" else CIFAR10
+    preprocessing = None if name in VGGS else CIFAR10
     network = (
         architectures.build(VGG, num_classes=10)
-        if name == "window"
+        if name in VGGS
         else architectures.build("detrojan:preact_resnet18", width=16)
     )
     model = checkpoint.load_into(network, checkpoint.read(RUNS / f"{name}.pth"))
