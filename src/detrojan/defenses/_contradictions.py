@@ -192,5 +192,6 @@ def _beyond(either: Tensor, given: Tensor, mining: float) -> Tensor:
     """
     beyond = (given - either).clamp_min(0)
     usual = either.T @ beyond / either.sum(0)[:, None].clamp_min(LEAST)
-    weight = (either @ usual**mining * beyond).sum(1).clamp_min(LEAST) ** mining
+    usual = (usual / usual.max().clamp_min(LEAST)) ** mining
+    weight = (either @ usual * beyond).sum(1).clamp_min(LEAST) ** mining
     return weight / weight.sum()
