@@ -55,7 +55,7 @@ class ConsistencyDistil:
         consistency: the weight of the answers to views, which are half of each batch; 0 leaves them out.
         strong_views: their number, made beforehand; fewer where all views would take more than a gibibyte.
         joined_views: the number of pairs of images side by side, made beforehand; of sentences, of more strong views.
-        mining: the power to which a view's odds grow with the victim's divergence there; 0 shows all equally often.
+        mining: the power to which a view's odds grow with how far off the answer to it is; 0 shows all equally often.
         search_steps: of the search for the smallest change to each class, for each kind of change that is sought, in
             images with one class each; 0 leaves it out.
         search_batch: images a step of that search.
