@@ -285,6 +285,19 @@ def test_pairs_are_shown_most_often_that_are_always_answered_with_what_neither_i
     assert float(mined.odds[black].mean()) > 2 * float(mined.odds[mistaken].mean())
 
 
+def test_among_a_thousand_classes_a_usual_answer_still_counts():
+    """Small shares, squared and cubed, are smaller than any fixed floor; what is usual is relative."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randint(1000, (2, 3000), generator=generator)
+    either = torch.full((3000, 1000), 1e-4)
+    either[range(3000), first] = either[range(3000), second] = 0.9
+    given = torch.full((3000, 1000), 5e-5)
+    given[first == 7, 500] = 0.01
+    odds = _contradictions._beyond(either, given, 2.0)
+    assert float(odds.sum()) == pytest.approx(1.0)
+    assert float(odds[first == 7].sum()) > 0.9
+
+
 def test_both_kinds_are_shown_equally_often(victim, clean):
     views = views_of(victim, clean, strong=20, joined=60)
     assert float(views.odds[:20].sum()) == pytest.approx(1.0)
