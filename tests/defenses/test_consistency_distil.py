@@ -201,7 +201,9 @@ def test_as_far_as_a_patch_is_odd_less_else_is_asked_for(victim, clean, patches,
 def test_as_far_as_a_patch_is_odd_all_goes_back_a_part_of_its_way(victim, clean, patches, monkeypatch, odd):
     found = patches if odd else replace(patches, sizes=torch.full((5,), 0.2))
     monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: [found])
-    there, half, victims = (quick(way_back=share)(victim, clean, context(victim)) for share in (0.0, 0.5, 1.0))
+    all_are_enough = {"enough": 64, "enough_named": 64}
+    asked = [quick(way_back=share, **all_are_enough) for share in (0.0, 0.5, 1.0)]
+    there, half, victims = (each(victim, clean, context(victim)) for each in asked)
     share = 0.5 * found.oddness
     for name, factor in there.masks.items():
         assert torch.allclose(half.masks[name], factor.lerp(torch.ones_like(factor), share), atol=1e-6)
@@ -215,6 +217,17 @@ def test_as_far_as_a_patch_is_odd_all_goes_back_a_part_of_its_way(victim, clean,
     else:
         assert found.oddness < 0.01
         assert torch.allclose(part, full, atol=1e-3)
+
+
+@pytest.mark.parametrize("doubt", ["few samples", "no norms"])
+def test_half_of_that_way_where_the_trigger_goes_late(victim, clean, patches, monkeypatch, doubt):
+    monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: [patches])
+    model = victim if doubt == "few samples" else nn.Sequential(victim[0], *victim[2:]).eval()
+    enough = 128 if doubt == "few samples" else 64
+    asked = [quick(way_back=share, enough=enough, enough_named=enough) for share in (0.0, 0.5)]
+    there, back = (each(model, clean, context(model)) for each in asked)
+    for name, factor in there.masks.items():
+        assert torch.allclose(back.masks[name], factor.lerp(torch.ones_like(factor), patches.oddness / 4), atol=1e-6)
 
 
 def test_without_steps_for_it_no_change_is_sought(victim, clean):

@@ -33,6 +33,7 @@ from detrojan.defenses._steering import Steering
 from detrojan.defenses._views import mixed
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.masks import Masks, Placement
+from detrojan.sites import is_norm
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import weights_of
 
@@ -65,7 +66,8 @@ class ConsistencyDistil:
         weight_learning_rate: of the weights; 0 keeps them as they are.
         odd_learning_rate: in place of that, as far as a class is reached with an oddly small change.
         way_back: the share in [0, 1] of their way that factors and weights go back to the victim's in the end, as far
-            as a change is oddly small: a trigger is unlearned on the first part, the last costs the most accuracy.
+            as a change is oddly small: a trigger is unlearned on the first part, the last costs the most accuracy. Half
+            of it with fewer samples than `enough`, and in a network without norms: there the trigger goes later.
         enough: with fewer samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
             word is into a sentence, and as far as an oddly small change is into an image: such views find a trigger
@@ -87,7 +89,7 @@ class ConsistencyDistil:
     learning_rate: float = 0.2
     weight_learning_rate: float = 0.01
     odd_learning_rate: float = 0.06
-    way_back: float = 0.25
+    way_back: float = 0.5
     enough: int = 400
     lost_named: float = 0.05
     enough_named: int = 50
@@ -161,7 +163,8 @@ class ConsistencyDistil:
         batch = self.batch // 2 if views else self.batch
         losses = tune(objective, optimizer, clean, context, steps=self.steps, batch=batch, stage=STAGE, project=project)
         if oddness:
-            _go_back(tuned, start, self.way_back * oddness)
+            soon = share == 1 and any(is_norm(module) for module in model.modules())
+            _go_back(tuned, start, self.way_back * oddness * (1.0 if soon else 0.5))
         notes = steering.notes(masks) | {f"smallest {each.kind.name}": each.told() for each in sought}
         if changes:
             notes["how odd that is, 0 to 1"] = round(changes.oddness, 2)
