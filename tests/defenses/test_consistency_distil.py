@@ -10,7 +10,7 @@ from detrojan.augmentation import pixels_of
 from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.defenses import _bounded_sgd, _contradictions, consistency_distil
-from detrojan.defenses._changes import Patch
+from detrojan.defenses._changes import Filter, Patch, Warp
 from detrojan.defenses._contradictions import contradictions
 from detrojan.defenses._smallest_changes import Changes
 from detrojan.defenses.consistency_distil import ConsistencyDistil
@@ -201,8 +201,7 @@ def test_as_far_as_a_patch_is_odd_less_else_is_asked_for(victim, clean, patches,
 def test_as_far_as_a_patch_is_odd_all_goes_back_a_part_of_its_way(victim, clean, patches, monkeypatch, odd):
     found = patches if odd else replace(patches, sizes=torch.full((5,), 0.2))
     monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: [found])
-    all_are_enough = {"enough": 64, "enough_named": 64}
-    asked = [quick(way_back=share, **all_are_enough) for share in (0.0, 0.5, 1.0)]
+    asked = [quick(way_back=share, enough_named=128) for share in (0.0, 0.5, 1.0)]
     there, half, victims = (each(victim, clean, context(victim)) for each in asked)
     share = 0.5 * found.oddness
     for name, factor in there.masks.items():
@@ -219,15 +218,52 @@ def test_as_far_as_a_patch_is_odd_all_goes_back_a_part_of_its_way(victim, clean,
         assert torch.allclose(part, full, atol=1e-3)
 
 
-@pytest.mark.parametrize("doubt", ["few samples", "no norms"])
-def test_half_of_that_way_where_the_trigger_goes_late(victim, clean, patches, monkeypatch, doubt):
+@pytest.mark.parametrize(
+    ("lost", "settings", "share"),
+    [
+        (float("inf"), {}, 0.7),
+        (float("inf"), {"furthest_back": 0.4}, 0.4),
+        (float("inf"), {"furthest_back": 0.1}, 0.25),
+        (0.0, {}, 0.25),
+        (0.0, {"way_back": 0.6}, 0.6),
+        (float("inf"), {"enough": 128, "enough_named": 128}, 0.2),
+    ],
+    ids=["to the furthest", "no further", "a patch at least", "no longer unlearned", "as asked", "few samples"],
+)
+def test_it_goes_further_back_while_changed_images_are_answered_as_clean_ones(
+    victim, clean, patches, monkeypatch, lost, settings, share
+):
     monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: [patches])
-    model = victim if doubt == "few samples" else nn.Sequential(victim[0], *victim[2:]).eval()
-    enough = 128 if doubt == "few samples" else 64
-    asked = [quick(way_back=share, enough=enough, enough_named=enough) for share in (0.0, 0.5)]
-    there, back = (each(model, clean, context(model)) for each in asked)
-    for name, factor in there.masks.items():
-        assert torch.allclose(back.masks[name], factor.lerp(torch.ones_like(factor), patches.oddness / 4), atol=1e-6)
+    monkeypatch.setattr(consistency_distil, "LOST_ON_CHANGED", lost)
+    back = quick(**{"enough": 64, "enough_named": 64, "way_back": 0.2} | settings)(victim, clean, context(victim))
+    assert back.notes["gone back, a share of the way"] == round(share * patches.oddness, 2)
+
+
+def test_what_is_too_far_back_is_taken_back():
+    reached, start = [torch.tensor([8.0])], [torch.tensor([0.0])]
+    gone = consistency_distil._go_back(reached, start, [0.25, 0.5, 0.75, 1.0], lambda: bool(reached[0] > 3))
+    assert gone == 0.5
+    assert reached[0] == 4
+
+
+def test_a_small_warp_or_filter_is_the_attackers_and_a_patch_may_lie_beside_his():
+    assert Patch.back < Warp.back == Filter.back
+
+
+def test_what_is_lost_on_changed_images_counts_by_their_odds(victim, clean, patches):
+    views = views_of(victim, clean, strong=30, joined=30, changes=patches)
+    asked = context(victim)
+
+    def answered(inputs):
+        return asked.task.log_answers(asked.task.logits(asked.forward(victim, inputs)))
+
+    every = views.lost_on_still(answered, asked, 1000, 16)
+    rare = replace(views, odds=torch.where(views.still, 1e-9, views.odds))
+    rare.odds[views.still.nonzero()[0]] = 1.0
+    single = rare.lost_on_still(answered, asked, 1000, 16)
+    assert every > 0
+    assert single == pytest.approx(rare.lost_on_still(answered, asked, 1, 16), rel=1e-4)
+    assert single != pytest.approx(every, rel=1e-3)
 
 
 def test_without_steps_for_it_no_change_is_sought(victim, clean):
@@ -475,6 +511,7 @@ def test_images_that_are_no_pixels_are_mixed_alone(victim, clean):
         {"odd_learning_rate": -1.0},
         {"way_back": -0.1},
         {"way_back": 1.1},
+        {"furthest_back": 1.1},
     ],
 )
 def test_settings_out_of_range_are_refused(setting):

@@ -27,7 +27,8 @@ class Change(Protocol):
     """K changes of one kind.
 
     Of each kind is known what it is called, what its size is a share of, the share of images that it should send to
-    its class, and which share of the next class's is as odd as not.
+    its class, which share of the next class's is as odd as not, and how much of the way can be gone back once it is
+    unlearned: a small warp or filter is the attacker's, a patch may lie beside his.
 
     Args:
         classes: K.
@@ -40,6 +41,7 @@ class Change(Protocol):
     unit: ClassVar[str]
     success: ClassVar[float]
     odd: ClassVar[float]
+    back: ClassVar[float]
     learning_rate: ClassVar[float]
     free: list[Tensor]
 
@@ -70,6 +72,7 @@ class Patch(Change):
     unit = "of the pixels"
     success = 0.98
     odd = 0.6
+    back = 0.25
     learning_rate = 0.1
 
     def __init__(self, classes: int, shape: Sequence[int], limits: tuple[float, float], generator: Generator) -> None:
@@ -99,6 +102,7 @@ class Warp(Change):
     unit = "of the side"
     success = 0.9
     odd = 0.4
+    back = 0.5
     learning_rate = 0.05
 
     def __init__(self, classes: int, shape: Sequence[int], limits: tuple[float, float], generator: Generator) -> None:
@@ -127,6 +131,7 @@ class Filter(Change):
     unit = "of a pixel's own weight"
     success = 0.98
     odd = 0.6
+    back = 0.5
     learning_rate = 0.01
 
     def __init__(self, classes: int, shape: Sequence[int], limits: tuple[float, float], generator: Generator) -> None:

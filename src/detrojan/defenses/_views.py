@@ -1,5 +1,6 @@
 """What a copy of the victim is shown: mixed inputs, and views of inputs with the answers that are wanted."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,18 @@ class Views:
         still = self.still[chosen]
         augmented[still] = shown[still]
         return context.preprocessing(pixels_of(augmented)), self.wanted(chosen)
+
+    @torch.no_grad()
+    def lost_on_still(self, answered: Callable[[Any], Tensor], context: Context, count: int, batch: int) -> float:
+        """What is lost on those that are shown as they are, weighed by their odds; on the `count` likeliest."""
+        odds, chosen = (self.odds * self.still).topk(min(count, int(self.still.sum())))
+        lost = [
+            F.kl_div(
+                answered(context.preprocessing(pixels_of(self.inputs[part]))), self.wanted(part), reduction="none"
+            ).sum((1, 2))
+            for part in chosen.split(batch)
+        ]
+        return float(torch.cat(lost) @ odds / odds.sum() / self.information)
 
     def wanted(self, chosen: Tensor) -> Tensor:
         """What should be answered to these views, (B, M, A): the mean of the answers to what each is made of."""

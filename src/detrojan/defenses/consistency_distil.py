@@ -17,7 +17,7 @@ Source: this project; strong views after Sohn et al., "FixMatch" (NeurIPS 2020),
 "Robust fine-tuning of zero-shot models" (CVPR 2022).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +33,18 @@ from detrojan.defenses._steering import Steering
 from detrojan.defenses._views import mixed
 from detrojan.errors import BadArgument, Unsupported
 from detrojan.masks import Masks, Placement
-from detrojan.sites import is_norm
 from detrojan.tuning import Context, Tuned, tune
 from detrojan.weight_tuning import weights_of
 
 GAIN = 0.03
 """By how much the pressure grows or falls in a step at most, as a logarithm."""
 STAGE = "consistency and distil"
+FURTHER = 0.05
+"""By so much of the way, time after time, it is tried to go back further."""
+LOST_ON_CHANGED = 0.05
+"""Of the information that the victim's answers hold, what may be lost on changed images further back."""
+JUDGED = 512
+"""Changed images that tell."""
 LEAST = dict.fromkeys(("optimism", "consistency", "strong_views", "joined_views", "mining"), 0)
 LEAST |= {"learning_rate": 0, "weight_learning_rate": 0, "odd_learning_rate": 0, "search_steps": 0}
 LEAST |= {"enough": 1, "enough_named": 1, "batch": 2, "search_batch": 1}
@@ -66,8 +71,10 @@ class ConsistencyDistil:
         weight_learning_rate: of the weights; 0 keeps them as they are.
         odd_learning_rate: in place of that, as far as a class is reached with an oddly small change.
         way_back: the share in [0, 1] of their way that factors and weights go back to the victim's in the end, as far
-            as a change is oddly small: a trigger is unlearned on the first part, the last costs the most accuracy. Half
-            of it with fewer samples than `enough`, and in a network without norms: there the trigger goes later.
+            as a change is oddly small: a trigger is unlearned on the first part, the last costs the most accuracy. With
+            samples enough it is more: what the kind of the change allows, and on to `furthest_back` as long as images
+            with the change are still answered as without it.
+        furthest_back: see `way_back`.
         enough: with fewer samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
             word is into a sentence, and as far as an oddly small change is into an image: such views find a trigger
@@ -89,7 +96,8 @@ class ConsistencyDistil:
     learning_rate: float = 0.2
     weight_learning_rate: float = 0.01
     odd_learning_rate: float = 0.06
-    way_back: float = 0.5
+    way_back: float = 0.25
+    furthest_back: float = 0.7
     enough: int = 400
     lost_named: float = 0.05
     enough_named: int = 50
@@ -100,8 +108,9 @@ class ConsistencyDistil:
         for name in ("lost", "lost_named"):
             if not 0 < getattr(self, name) < 1:
                 raise BadArgument(f"{name} is a share above 0 and below 1, got {getattr(self, name)}")
-        if not 0 <= self.way_back <= 1:
-            raise BadArgument(f"way_back is a share from 0 to 1, got {self.way_back}")
+        for name in ("way_back", "furthest_back"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadArgument(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
         if not self.pressure > 0:
             raise BadArgument(f"pressure must be above 0, got {self.pressure}")
         for name, least in LEAST.items():
@@ -162,12 +171,18 @@ class ConsistencyDistil:
 
         batch = self.batch // 2 if views else self.batch
         losses = tune(objective, optimizer, clean, context, steps=self.steps, batch=batch, stage=STAGE, project=project)
-        if oddness:
-            soon = share == 1 and any(is_norm(module) for module in model.modules())
-            _go_back(tuned, start, self.way_back * oddness * (1.0 if soon else 0.5))
-        notes = steering.notes(masks) | {f"smallest {each.kind.name}": each.told() for each in sought}
+        found: dict[str, Any] = {f"smallest {each.kind.name}": each.told() for each in sought}
         if changes:
-            notes["how odd that is, 0 to 1"] = round(changes.oddness, 2)
+            found["how odd that is, 0 to 1"] = round(changes.oddness, 2)
+        if changes and views and oddness and views.still.any():
+            gone = _go_back(
+                tuned,
+                start,
+                [oddness * each for each in self._ways_back(changes, plenty=share == 1)],
+                lambda: views.lost_on_still(answered, context, JUDGED, self.batch) <= LOST_ON_CHANGED,
+            )
+            found["gone back, a share of the way"] = round(gone, 2)
+        notes = steering.notes(masks) | found
         return Tuned(model=masks.fold(), masks=masks.state(), losses=tuple(losses), notes=notes)
 
     def _sought(self, victim: nn.Module, clean: Samples, context: Context) -> list[Changes]:
@@ -175,6 +190,14 @@ class ConsistencyDistil:
         if not wanted or clean.kind != "images" or context.task.labels != "class" or not viewable(clean, context):
             return []
         return seek(victim, clean, context, steps=self.search_steps, batch=self.search_batch)
+
+    def _ways_back(self, changes: Changes, *, plenty: bool) -> list[float]:
+        """The share of the way back that is gone in any case, and those that may be."""
+        if not plenty:
+            return [self.way_back]
+        least = max(self.way_back, changes.kind.back)
+        further = max(0, round((self.furthest_back - least) / FURTHER))
+        return [least + FURTHER * each for each in range(further + 1)]
 
     def _masks(self, model: nn.Module) -> Masks:
         try:
@@ -186,10 +209,27 @@ class ConsistencyDistil:
 
 
 @torch.no_grad()
-def _go_back(reached: Sequence[Tensor], start: Sequence[Tensor], share: float) -> None:
-    """Move tensors in place this share of the way back to where they started, as Wortsman et al. (CVPR 2022) do."""
-    for now, first in zip(reached, start, strict=True):
-        now.lerp_(first, share)
+def _go_back(
+    reached: Sequence[Tensor], start: Sequence[Tensor], shares: Sequence[float], may: Callable[[], bool]
+) -> float:
+    """Move tensors in place back to where they started, as Wortsman et al. (CVPR 2022) do; returns how far.
+
+    By the first of these growing shares of the way in any case, and by each further one as long as `may` allows it.
+    """
+    ends = [part.clone() for part in reached]
+
+    def go(share: float) -> None:
+        for now, first, end in zip(reached, start, ends, strict=True):
+            now.copy_(end.lerp(first, share))
+
+    gone = shares[0]
+    for further in shares[1:]:
+        go(further)
+        if not may():
+            break
+        gone = further
+    go(gone)
+    return gone
 
 
 METHOD = ConsistencyDistil
