@@ -239,6 +239,15 @@ def test_it_goes_further_back_while_changed_images_are_answered_as_clean_ones(
     assert back.notes["gone back, a share of the way"] == round(share * patches.oddness, 2)
 
 
+def test_after_a_change_that_is_hardly_odd_it_goes_no_further_back(victim, clean, patches, monkeypatch):
+    found = replace(patches, sizes=torch.tensor([0.2, 0.15, 0.0966, 0.2, 0.3]))
+    assert 0.2 < found.oddness < 0.5
+    monkeypatch.setattr(consistency_distil, "seek", lambda *_, **__: [found])
+    monkeypatch.setattr(consistency_distil, "LOST_ON_CHANGED", float("inf"))
+    back = quick(enough=64, enough_named=64, way_back=0.2)(victim, clean, context(victim))
+    assert back.notes["gone back, a share of the way"] == round(0.2 * found.oddness, 2)
+
+
 def test_what_is_too_far_back_is_taken_back():
     reached, start = [torch.tensor([8.0])], [torch.tensor([0.0])]
     gone = consistency_distil._go_back(reached, start, [0.25, 0.5, 0.75, 1.0], lambda: bool(reached[0] > 3))

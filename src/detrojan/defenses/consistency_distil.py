@@ -28,7 +28,7 @@ from detrojan.data.samples import Samples
 from detrojan.defenses._bounded_sgd import bounded_sgd
 from detrojan.defenses._contradictions import contradictions, viewable
 from detrojan.defenses._information import information_lost
-from detrojan.defenses._smallest_changes import Changes, seek
+from detrojan.defenses._smallest_changes import ENOUGH, Changes, seek
 from detrojan.defenses._steering import Steering
 from detrojan.defenses._views import mixed
 from detrojan.errors import BadArgument, Unsupported
@@ -72,8 +72,8 @@ class ConsistencyDistil:
         odd_learning_rate: in place of that, as far as a class is reached with an oddly small change.
         way_back: the share in [0, 1] of their way that factors and weights go back to the victim's in the end, as far
             as a change is oddly small: a trigger is unlearned on the first part, the last costs the most accuracy. With
-            samples enough it is more: what the kind of the change allows, and on to `furthest_back` as long as images
-            with the change are still answered as without it.
+            samples enough and a change that is more odd than not it is more: what the kind of the change allows, and on
+            to `furthest_back` as long as images with the change are still answered as without it.
         furthest_back: see `way_back`.
         enough: with fewer samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
@@ -193,7 +193,7 @@ class ConsistencyDistil:
 
     def _ways_back(self, changes: Changes, *, plenty: bool) -> list[float]:
         """The share of the way back that is gone in any case, and those that may be."""
-        if not plenty:
+        if not plenty or changes.oddness <= ENOUGH:
             return [self.way_back]
         least = max(self.way_back, changes.kind.back)
         further = max(0, round((self.furthest_back - least) / FURTHER))
