@@ -221,7 +221,7 @@ def test_as_far_as_a_patch_is_odd_all_goes_back_a_part_of_its_way(victim, clean,
 @pytest.mark.parametrize(
     ("lost", "settings", "share"),
     [
-        (float("inf"), {}, 0.7),
+        (float("inf"), {}, 0.5),
         (float("inf"), {"furthest_back": 0.4}, 0.4),
         (float("inf"), {"furthest_back": 0.1}, 0.25),
         (0.0, {}, 0.25),
