@@ -74,7 +74,7 @@ class ConsistencyDistil:
             as a change is oddly small: a trigger is unlearned on the first part, the last costs the most accuracy. With
             samples enough and a change that is more odd than not it is more: what the kind of the change allows, and on
             to `furthest_back` as long as images with the change are still answered as without it.
-        furthest_back: see `way_back`; at 0.7 five poisoned images brought most of a backdoor back, at 0.6 none of it.
+        furthest_back: see `way_back`; where more is gone back, a backdoor that does not work may only be asleep.
         enough: with fewer samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
             word is into a sentence, and as far as an oddly small change is into an image: such views find a trigger
