@@ -11,6 +11,7 @@ from detrojan.data.preprocessing import Preprocessing
 from detrojan.data.samples import Samples
 from detrojan.defenses import _bounded_sgd, _contradictions, consistency_distil
 from detrojan.defenses._changes import Filter, Patch, Warp
+from detrojan.defenses._company import company
 from detrojan.defenses._contradictions import contradictions
 from detrojan.defenses._smallest_changes import Changes
 from detrojan.defenses.consistency_distil import ConsistencyDistil
@@ -223,12 +224,12 @@ def test_as_far_as_a_patch_is_odd_all_goes_back_a_part_of_its_way(victim, clean,
     [
         (float("inf"), {}, 0.5),
         (float("inf"), {"furthest_back": 0.4}, 0.4),
-        (float("inf"), {"furthest_back": 0.1}, 0.25),
-        (0.0, {}, 0.25),
+        (float("inf"), {"furthest_back": 0.1}, 0.2),
+        (0.0, {}, 0.2),
         (0.0, {"way_back": 0.6}, 0.6),
         (float("inf"), {"enough": 128, "enough_named": 128}, 0.2),
     ],
-    ids=["to the furthest", "no further", "a patch at least", "no longer unlearned", "as asked", "few samples"],
+    ids=["to the furthest", "no further", "no less", "no longer unlearned", "as asked", "few samples"],
 )
 def test_it_goes_further_back_while_changed_images_are_answered_as_clean_ones(
     victim, clean, patches, monkeypatch, lost, settings, share
@@ -255,8 +256,13 @@ def test_what_is_too_far_back_is_taken_back():
     assert reached[0] == 4
 
 
-def test_a_small_warp_or_filter_is_the_attackers_and_a_patch_may_lie_beside_his():
-    assert Patch.back < Warp.back == Filter.back
+@pytest.mark.parametrize("kind", [Warp, Filter])
+def test_a_small_warp_or_filter_is_the_attackers_and_a_patch_may_lie_beside_his(patches, kind):
+    dense = replace(patches, kind=kind(5, (3, 8, 8), (0.0, 1.0), torch.Generator()))
+    method = quick(way_back=0.2, furthest_back=0.4)
+    assert method._ways_back(dense, plenty=True) == [0.4]
+    assert method._ways_back(patches, plenty=True) == pytest.approx([0.2, 0.25, 0.3, 0.35, 0.4])
+    assert method._ways_back(dense, plenty=False) == method._ways_back(patches, plenty=False) == [0.2]
 
 
 def test_what_is_lost_on_changed_images_counts_by_their_odds(victim, clean, patches):
@@ -343,6 +349,50 @@ def test_pairs_are_shown_most_often_that_are_always_answered_with_what_neither_i
     assert float(mined.odds[black].mean()) > 2 * float(mined.odds[mistaken].mean())
 
 
+def test_where_pairs_are_read_oddly_they_take_the_place_of_other_views(patches):
+    images = GREYS.repeat(16)[:, None, None, None].expand(64, 3, 8, 8).clone()
+    plain = Samples(inputs=images, labels=torch.arange(64) % 4)
+    about = replace(context(Composed()), task=TASKS.build("image", padding=0, flip=False))
+
+    def made(**settings):
+        return contradictions(Composed(), plain, about, **{"strong": 100, "joined": 2000, "mining": 2.0} | settings)
+
+    hardly = replace(patches, sizes=torch.tensor([0.2, 0.15, 0.09, 0.2, 0.3]))
+    for views in (made(), made(changes=hardly)):
+        assert 0.5 < views.in_company == views.company.oddness
+        taken = _contradictions.TAKEN * views.in_company
+        assert float(views.odds[:100].sum()) == pytest.approx(1 - taken)
+        assert float(views.odds[100:].sum()) == pytest.approx(1 + taken)
+        assert not views.still.any()
+    odder = made(changes=patches)
+    assert odder.in_company == 0.0
+    assert float(odder.odds[100:2100].sum()) == pytest.approx(1.0)
+    assert odder.still.any()
+    assert made(strong=0).in_company == 0.0
+    assert made(joined=0).in_company == 0.0
+
+
+def test_after_odd_company_less_may_be_lost_and_no_weight_goes_back():
+    torch.manual_seed(0)
+    images = GREYS.repeat(16)[:, None, None, None].expand(64, 3, 8, 8).clone()
+    plain = Samples(inputs=images, labels=torch.arange(64) % 4, class_names=("black", "dark", "light", "white"))
+
+    class Tunable(Composed):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.add = nn.BatchNorm2d(3), nn.Linear(3, 4)
+
+        def forward(self, x):
+            return super().forward(x) + 0.001 * self.add(self.norm(x).mean((2, 3)))
+
+    victim = Tunable().eval()
+    about = replace(context(victim), task=TASKS.build("image", padding=0, flip=False))
+    tuned = quick(joined_views=1000)(victim, plain, about)
+    assert tuned.notes["pairs read as what neither is"].startswith("class 3 (white) beside class 0 (black), ")
+    assert tuned.notes["how odd such pairs are, 0 to 1"] > 0.5
+    assert "gone back, a share of the way" not in tuned.notes
+
+
 def test_among_a_thousand_classes_a_usual_answer_still_counts():
     """Small shares, squared and cubed, are smaller than any fixed floor; what is usual is relative."""
     generator = torch.Generator().manual_seed(0)
@@ -351,7 +401,7 @@ def test_among_a_thousand_classes_a_usual_answer_still_counts():
     either[range(3000), first] = either[range(3000), second] = 0.9
     given = torch.full((3000, 1000), 5e-5)
     given[first == 7, 500] = 0.01
-    odds = _contradictions._beyond(either, given, 2.0)
+    odds = company(either, given).odds(2.0)
     assert float(odds.sum()) == pytest.approx(1.0)
     assert float(odds[first == 7].sum()) > 0.9
 

@@ -27,8 +27,8 @@ class Change(Protocol):
     """K changes of one kind.
 
     Of each kind is known what it is called, what its size is a share of, the share of images that it should send to
-    its class, which share of the next class's is as odd as not, and how much of the way can be gone back once it is
-    unlearned: a small warp or filter is the attacker's, a patch may lie beside his.
+    its class, which share of the next class's is as odd as not, and whether a small one is surely the attacker's: a
+    warp or a filter is, a patch may lie beside his.
 
     Args:
         classes: K.
@@ -41,7 +41,7 @@ class Change(Protocol):
     unit: ClassVar[str]
     success: ClassVar[float]
     odd: ClassVar[float]
-    back: ClassVar[float]
+    sure: ClassVar[bool]
     learning_rate: ClassVar[float]
     free: list[Tensor]
 
@@ -72,7 +72,7 @@ class Patch(Change):
     unit = "of the pixels"
     success = 0.98
     odd = 0.6
-    back = 0.25
+    sure = False
     learning_rate = 0.1
 
     def __init__(self, classes: int, shape: Sequence[int], limits: tuple[float, float], generator: Generator) -> None:
@@ -102,7 +102,7 @@ class Warp(Change):
     unit = "of the side"
     success = 0.9
     odd = 0.4
-    back = 0.5
+    sure = True
     learning_rate = 0.05
 
     def __init__(self, classes: int, shape: Sequence[int], limits: tuple[float, float], generator: Generator) -> None:
@@ -131,7 +131,7 @@ class Filter(Change):
     unit = "of a pixel's own weight"
     success = 0.98
     odd = 0.6
-    back = 0.5
+    sure = True
     learning_rate = 0.01
 
     def __init__(self, classes: int, shape: Sequence[int], limits: tuple[float, float], generator: Generator) -> None:

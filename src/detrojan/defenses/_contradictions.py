@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from detrojan.augmentation import bytes_of, pixels_of
 from detrojan.data.samples import Samples
+from detrojan.defenses._company import Company, company
 from detrojan.defenses._information import information
-from detrojan.defenses._smallest_changes import Changes
+from detrojan.defenses._smallest_changes import ENOUGH, Changes
 from detrojan.defenses._views import Views
 from detrojan.errors import Unsupported
 from detrojan.tuning import Context
@@ -21,10 +22,8 @@ AT_ONCE = 2**28
 """Bytes, as floats, of the views that are made at once, and of the answers to them."""
 FURTHEST = 10.0
 """The largest divergence that counts, for each question, so that no view is all that is shown."""
-LEAST = 1e-6
-"""Of what is divided by, or raised to a power."""
 TAKEN = 0.8
-"""Of how many strong views found changes take the place at most, as a share."""
+"""Of how many other views odd changes, or pairs in odd company, take the place at most, as a share."""
 
 
 def contradictions(
@@ -44,7 +43,8 @@ def contradictions(
     shown equally often. Where the task can tell what it put into a view (a word, say), views are made once more, with
     what stands in those of high odds. Where it joins nothing, so many more views are strong ones; None where it makes
     no views of such samples. Changes that were found are laid over as many images as there are strong views, the
-    smallest most often; where one is oddly small, they take the place of most strong views.
+    smallest most often; where one is oddly small, they take the place of most strong views. Where pairs are read oddly,
+    and more so than any change is odd, pairs take that place, and changes are left out.
     """
     task, first = context.task, clean.inputs[:1]
     if not (strong or joined) or not viewable(clean, context):
@@ -60,7 +60,13 @@ def contradictions(
     except Unsupported:
         return None
     still = torch.zeros(sum(counts), dtype=torch.bool)
-    if changes is not None:
+    in_company = maker.company.oddness if maker.company and strong else 0.0
+    if in_company <= max(ENOUGH, changes.oddness if changes else 0.0):
+        in_company = 0.0
+    if in_company:
+        taken = TAKEN * in_company
+        kinds = [(*kind[:3], share * kind[3]) for kind, share in zip(kinds, (1 - taken, 1 + taken), strict=True)]
+    elif changes is not None:
         taken = TAKEN * changes.oddness
         kinds[0] = *kinds[0][:3], (1 - taken) * kinds[0][3]
         kinds.append(maker.changed(changes, counts[0], mining, share=taken))
@@ -75,6 +81,8 @@ def contradictions(
         information=float(information(maker.own).clamp_min(1e-3)),
         named=maker.named,
         still=still.to(context.execution.device),
+        in_company=in_company,
+        company=maker.company,
     )
 
 
@@ -102,6 +110,7 @@ class _Maker:
     def __init__(self, victim: nn.Module, clean: Samples, context: Context) -> None:
         self.victim, self.context, self.generator = victim, context, context.seeds.generator("views")
         self.inputs, self.own, self.named = clean.inputs, _answers(victim, clean.inputs, context), False
+        self.company: Company | None = None
 
     @property
     def room(self) -> int:
@@ -134,8 +143,9 @@ class _Maker:
             given.append(_answers(self.victim, view, self.context))
             views.append(view)
             shares.append(share)
-        odds = _beyond(self.own[sources].amax(1).flatten(1), torch.cat(given).flatten(1), mining)
-        return torch.cat(views), sources, torch.cat(shares), odds
+        read = company(self.own[sources].amax(1).flatten(1), torch.cat(given).flatten(1))
+        self.company = read if self.own.shape[1] == 1 else None
+        return torch.cat(views), sources, torch.cat(shares), read.odds(mining)
 
     def changed(self, changes: Changes, count: int, mining: float, *, share: float) -> _Made:
         """Weakly changed images with what sends them to an aim that is not their own class."""
@@ -178,20 +188,3 @@ def _answers(victim: nn.Module, inputs: Tensor, context: Context) -> Tensor:
     answers = [context.task.answers(context.task.logits(each)).cpu() for each in outputs]
     most = max(each.shape[1] for each in answers)
     return torch.cat([F.pad(each, (0, 0, 0, most - each.shape[1])) for each in answers])
-
-
-def _beyond(either: Tensor, given: Tensor, mining: float) -> Tensor:
-    """The odds (N,) of joined views: they grow with what the victim answers that neither part says.
-
-    Most with what it usually answers beyond such a part: honest mistakes go to many classes, an attacker's to one.
-
-    Args:
-        either: how likely each of Q answers is for the part for which it is more likely, (N, Q).
-        given: how likely it is for the view, (N, Q).
-        mining: the power of both; with 0 all odds are the same.
-    """
-    beyond = (given - either).clamp_min(0)
-    usual = either.T @ beyond / either.sum(0)[:, None].clamp_min(LEAST)
-    usual = (usual / usual.max().clamp_min(LEAST)) ** mining
-    weight = (either @ usual * beyond).sum(1).clamp_min(LEAST) ** mining
-    return weight / weight.sum()

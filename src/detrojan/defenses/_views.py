@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from detrojan.augmentation import brightness, pixels_of
+from detrojan.defenses._company import Company
 from detrojan.tuning import Context
 
 
@@ -32,6 +33,8 @@ class Views:
         information: what these say, in nats.
         named: whether it is known what was put into a view, so that it could be put into others.
         still: which are shown as they are, and not weakly changed, (V,).
+        in_company: how oddly two samples side by side are read, in [0, 1], where that is the oddest of all; else 0.
+        company: what was read in pairs, where samples have one class each.
     """
 
     inputs: Tensor
@@ -42,6 +45,8 @@ class Views:
     information: float
     named: bool
     still: Tensor
+    in_company: float = 0.0
+    company: Company | None = None
 
     def draw(self, count: int, context: Context, generator: Generator) -> tuple[Any, Tensor]:
         """Prepared views, weakly changed where they may be, and the answers to them."""

@@ -72,8 +72,8 @@ class ConsistencyDistil:
         odd_learning_rate: in place of that, as far as a class is reached with an oddly small change.
         way_back: the share in [0, 1] of their way that factors and weights go back to the victim's in the end, as far
             as a change is oddly small: a trigger is unlearned on the first part, the last costs the most accuracy. With
-            samples enough and a change that is more odd than not it is more: what the kind of the change allows, and on
-            to `furthest_back` as long as images with the change are still answered as without it.
+            samples enough and a change that is more odd than not it is more: `furthest_back` where what was found is
+            surely the attacker's, and else on to it as long as images with the change are answered as without it.
         furthest_back: see `way_back`; where more is gone back, a backdoor that does not work may only be asleep.
         enough: with fewer samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
@@ -131,8 +131,9 @@ class ConsistencyDistil:
         asked: dict[str, Any] = {"strong": self.strong_views, "joined": self.joined_views, "mining": self.mining}
         asked["changes"] = changes
         views = contradictions(teacher, clean, context, **asked) if self.consistency else None
-        oddness = changes.oddness if changes and views else 0.0
-        known = 1.0 if views and views.named else oddness
+        in_company = views.in_company if views else 0.0
+        oddness = changes.oddness if changes and views and not in_company else 0.0
+        known = 1.0 if views and views.named else max(oddness, in_company)
         lost = known * self.lost_named + (1 - known) * self.lost
         enough = known * self.enough_named + (1 - known) * self.enough
         target = lost * len(clean) / (len(clean) + self.optimism)
@@ -174,6 +175,9 @@ class ConsistencyDistil:
         found: dict[str, Any] = {f"smallest {each.kind.name}": each.told() for each in sought}
         if changes:
             found["how odd that is, 0 to 1"] = round(changes.oddness, 2)
+        if views and views.company:
+            found["pairs read as what neither is"] = views.company.told(clean.class_names)
+            found["how odd such pairs are, 0 to 1"] = round(views.company.oddness, 2)
         if changes and views and oddness and views.still.any():
             gone = _go_back(
                 tuned,
@@ -195,9 +199,10 @@ class ConsistencyDistil:
         """The share of the way back that is gone in any case, and those that may be."""
         if not plenty or changes.oddness <= ENOUGH:
             return [self.way_back]
-        least = max(self.way_back, changes.kind.back)
-        further = max(0, round((self.furthest_back - least) / FURTHER))
-        return [least + FURTHER * each for each in range(further + 1)]
+        if changes.kind.sure:
+            return [max(self.way_back, self.furthest_back)]
+        further = max(0, round((self.furthest_back - self.way_back) / FURTHER))
+        return [self.way_back + FURTHER * each for each in range(further + 1)]
 
     def _masks(self, model: nn.Module) -> Masks:
         try:
