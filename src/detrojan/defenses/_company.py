@@ -53,7 +53,7 @@ class Company:
         return 1 / (1 + (following / first / ODD) ** STEEPNESS)
 
     def told(self, names: Sequence[str]) -> str:
-        """What is read beside which class, and how much more often than beside others, as a clause."""
+        """What is read beside which class, and how much more than beside others, as a clause."""
         if len(self.usual) < FEWEST:
             return "too few classes to tell"
         peaks, answers = self._peaks.topk(2)
@@ -62,7 +62,7 @@ class Company:
             f"class {each}" + (f" ({names[each]})" if each < len(names) else "") for each in (int(answers[0]), company)
         )
         first, following = (f"{100 * float(peak):.1f} %" for peak in peaks)
-        return f"{read} beside {beside}, {first} more often than beside others; of the next class {following}"
+        return f"{read} beside {beside}, {first} of the answers more than beside others; of the next class {following}"
 
     @property
     def _peaks(self) -> Tensor:

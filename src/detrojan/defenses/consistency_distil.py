@@ -8,8 +8,8 @@ most often to which the victim answers otherwise: what rests on faint patterns, 
 features or a rare word shows there, and is unlearned. Images have one more kind of view: the smallest change, the same
 for all of them, that sends them to another class (a patch, a warp or a filter). Where a class is reached with oddly
 little, these take the place of most strong views, weights move faster, and hardly anything else is asked for; in the
-end all goes back a part of its way. What only a trigger needs is pulled down as in `shrink_distil`.
-Batch-norm statistics are frozen.
+end all goes back a part of its way. Where the company of one class is what is odd, pairs take that place. What only a
+trigger needs is pulled down as in `shrink_distil`. Batch-norm statistics are frozen.
 
 Needs: clean samples; their labels are not read.
 Serves: any network. Of images, clips, sentences and clouds there are views; images with boxes are mixed only.
@@ -77,8 +77,8 @@ class ConsistencyDistil:
         furthest_back: see `way_back`; where more is gone back, a backdoor that does not work may only be asleep.
         enough: with fewer samples (frames of clips), `consistency` and `weight_learning_rate` shrink in proportion.
         lost_named, enough_named: in place of `lost` and `enough` where it is known what was put into each view, as a
-            word is into a sentence, and as far as an oddly small change is into an image: such views find a trigger
-            without much of a pull, and need few samples.
+            word is into a sentence, and as far as an oddly small change is into an image, or the company of a class is
+            odd: such views find a trigger without much of a pull, and need few samples.
         pressure: at the first step.
         placement: where factors sit; None: `neuron`, and `channel` in a network without norms.
     """
