@@ -60,6 +60,7 @@ PARTS: dict[str, dict[str, Any]] = {
 CHANGED = ("warp", "sunset", "dynamic", "shift", "shift dynamic", "stripes", "composite")
 CHANGED += ("window", "pane", "checker", "few colours")
 SMALLEST = [f"smallest {kind}" for kind in ("patch", "warp", "filter")]
+PAIRS = ("how odd such pairs are, 0 to 1", "pairs read as what neither is")
 FEW = ("checker", "few colours", "composite", "warp")
 RATED = ("checker", "face", "warp")
 RATES: dict[str, list[dict[str, float]]] = {
@@ -197,13 +198,14 @@ def changes_table() -> None:
         "# The smallest changes sought for each class, on development victims",
         "",
         "`consistency_distil` with 500 clean images, one seed; ACC / ASR / RA in % on the first 4,000 test images; how",
-        "odd the smallest change of the oddest kind is, 0 to 1, and the smallest of each kind that was sought.",
+        "odd the smallest change of the oddest kind is, 0 to 1, and the smallest of each kind that was sought; how odd",
+        "pairs are that are read as what neither is, and what they are read as (not told by earlier commits).",
         "Written by",
         f"`python benchmarks/development.py changes`; commits {', '.join(sorted({r['commit'] for r in rows}))},",
         f"{rows[0]['date']}, {rows[0]['machine']}.",
         "",
-        "| victim | before | without | with | how odd | smallest patch | smallest warp | smallest filter |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| victim | before | without | with | how odd | {' | '.join(SMALLEST)} | how odd pairs are | read as |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in CHANGED:
         each = [found.get((name, kind)) for kind in ("without", "with")]
@@ -211,7 +213,7 @@ def changes_table() -> None:
             before = next(_cell(row["before"]) for row in each if row)
             cells = " | ".join(_cell(row["after"]) if row else "-" for row in each)
             notes = each[1]["notes"] if each[1] else {}
-            told = [str(notes.get(note, "-")) for note in ("how odd that is, 0 to 1", *SMALLEST)]
+            told = [str(notes.get(note, "-")) for note in ("how odd that is, 0 to 1", *SMALLEST, *PAIRS)]
             lines.append(f"| {name} | {before} | {cells} | {' | '.join(told)} |")
     (HERE / "changes.md").write_text("\n".join(lines) + "\n")
 

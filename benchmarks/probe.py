@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from detrojan.defenses._changes import KINDS
-from detrojan.defenses._smallest_changes import ODD_AWAY
+from detrojan.defenses._smallest_changes import ENOUGH, ODD_AWAY
 from detrojan.whole_files import write_text
 from rows import published
 
 HERE = Path(__file__).parent
 ODD = {f"smallest {kind.name}": kind.odd for kind in KINDS}
+PAIRS, PAIRS_ODD = "pairs read as what neither is", "how odd such pairs are, 0 to 1"
 SHARES = re.compile(r"([\d.]+) %")
 
 
@@ -39,10 +40,14 @@ def probed(rows: list[dict[str, Any]]) -> list[str]:
             odd = f"{row['result']['notes']['how odd that is, 0 to 1']:.2f}"
             shares = SHARES.findall(kinds[name])
             told = [name.removeprefix("smallest "), named, target, *[*shares, "-"][:4]]
+            notes = row["result"]["notes"]
+            if notes.get(PAIRS_ODD, 0.0) > max(ENOUGH, notes["how odd that is, 0 to 1"]):
+                odd = f"{notes[PAIRS_ODD]:.2f}"
+                told = ["pair", notes[PAIRS].split()[1].strip(","), target, *["-"] * 4]
             cells.append([attacked["shown"], str(row["spec"]["seed"]), odd, *told])
     lines = ["| network | seed | how odd | kind | named | attacked | least, % | next, % | median, % | any other, % |"]
     lines.append("|---|---|---|---|---|---|---|---|---|---|")
-    return lines + [f"| {' | '.join(each)} |" for each in sorted(cells, key=lambda each: each[2], reverse=True)]
+    return lines + [f"| {' | '.join(each)} |" for each in sorted(cells, key=lambda each: (-float(each[2]), each[0]))]
 
 
 def share(kind: str, note: str) -> tuple[float, bool]:
@@ -63,8 +68,8 @@ if __name__ == "__main__":
         "",
         f"Written by `python benchmarks/probe.py {arguments.rows}` from its rows. Odd is 0 to 1; patches are",
         "shares of an image's pixels, warps of its side, filters of a pixel's own weight.",
-        "All: any class but an image's own. Where a patch is odd, no warp and no filter was sought. Nothing but clean",
-        "images was looked at.",
+        "All: any class but an image's own. Where a patch is odd, no warp and no filter was sought. A pair: images of",
+        "one class beside others are read as the named one. Nothing but clean images was looked at.",
         "",
     ]
     write_text(path.with_name(f"{path.stem}-probe.md"), "\n".join([*head, *table]) + "\n")
