@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detrojan.defenses._changes import CYCLES, FURTHEST, KINDS, Filter, Patch, Warp, Wave
+from detrojan.defenses._changes import FURTHEST, KINDS, Filter, Patch, Warp
 
 CLASSES = 4
 
@@ -94,23 +94,3 @@ def test_a_filter_reaches_further_in_larger_images():
     laid = changes.laid([weights], pixels)
     expected = (pixels[..., :-3] + pixels[..., 3:] - 0.5).clamp(0, 1)
     assert torch.allclose(laid[..., :-3], expected, atol=1e-6)
-
-
-def test_a_wave_swings_as_often_as_it_says_and_is_larger_the_more_often():
-    changes, pixels = change(Wave, (3, 20, 32)), torch.full((CLASSES, 3, 20, 32), 0.5)
-    waves = torch.zeros_like(changes.shown()[0])
-    middle = waves.shape[2] // 2
-    waves[0, 0, middle, 4] = 0.2  # across
-    waves[1, 1, middle + 3, 0] = 0.2  # down
-    laid = changes.laid([waves], pixels)
-    swings = torch.fft.fft2(laid[:2] - 0.5, norm="forward").abs()
-    assert swings[0, :, 0, 4].tolist() == pytest.approx([0.1] * 3, abs=1e-5)  # of a real wave, one half on each side
-    assert swings[1, :, 3, 0].tolist() == pytest.approx([0.1] * 3, abs=1e-5)
-    assert float(swings[0, 0].sum()) == pytest.approx(0.2, abs=1e-4)
-    assert changes.sizes([waves]).tolist() == pytest.approx([0.2 * 4 / CYCLES, 0.2 * 3 / CYCLES, 0, 0], abs=1e-3)
-
-
-def test_small_images_have_fewer_waves():
-    assert change(Wave, (3, 32, 32)).shown()[0].shape == (CLASSES, 2, 17, 9)
-    assert change(Wave, (1, 8, 30)).shown()[0].shape == (CLASSES, 2, 7, 4)
-    assert change(Wave, (1, 1, 1)).shown()[0].shape == (CLASSES, 2, 1, 1)

@@ -8,7 +8,7 @@ from torch import nn
 
 from contexts import context_of, reds
 from detrojan.defenses import _smallest_changes
-from detrojan.defenses._changes import Filter, Patch, Warp, Wave
+from detrojan.defenses._changes import Filter, Patch, Warp
 from detrojan.defenses._smallest_changes import ODD_AWAY, STEEPNESS, Changes, seek, sought_of
 
 
@@ -45,16 +45,6 @@ class Tinted(nn.Module):
         scores = torch.stack([-(red - 100 * label).abs() / 10 for label in range(3)], 1)
         blue = images[:, 2].mean((1, 2))
         return scores + torch.tensor([0.0, 0.0, 300.0]) * (blue - 0.65)[:, None]
-
-
-class Waved(nn.Module):
-    """Says 2 where the columns of blue swing twice across the image, else by the amount of red."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        red = images[:, 0].mean((1, 2)) * 255
-        scores = torch.stack([-(red - 100 * label).abs() / 10 for label in range(3)], 1)
-        swings = torch.fft.rfft(images[:, 2].mean(1), norm="forward")[:, 2].abs()
-        return scores + torch.tensor([0.0, 0.0, 400.0]) * swings[:, None]
 
 
 class Shifted(nn.Module):
@@ -137,18 +127,6 @@ def test_a_planted_tint_is_found_in_the_colour_that_it_has():
     assert blue > max(abs(red), abs(green))
 
 
-def test_a_planted_wave_is_found_with_its_cycles():
-    network, samples = Waved().eval(), reds(60, size=16)
-    samples.inputs[:, 1:] = 127
-    found = sought_of(Wave, network, samples, context_of(network), steps=200, batch=60)
-    assert float(found.reached[2]) > 0.8
-    waves = found.states[0][-1, 2].square().sum(0).sqrt()
-    most = int(waves.argmax())
-    down, across = divmod(most, waves.shape[1])
-    assert (down - waves.shape[0] // 2, across) == (0, 2)
-    assert float(waves.flatten()[most]) > 0.8 * float(waves.sum())
-
-
 def test_a_large_image_has_cells_of_several_pixels():
     network = Trapped(0.0).eval()
     samples = reds(6, size=130)
@@ -165,7 +143,7 @@ def test_the_same_is_found_again_whatever_the_labels():
     first, *others = (
         seek(network, each, context_of(network), steps=3, batch=6) for each in (samples, samples, unlabelled)
     )
-    assert [each.kind.name for each in first] == ["patch", "warp", "filter", "wave"]
+    assert [each.kind.name for each in first] == ["patch", "warp", "filter"]
     for other in others:
         for one, two in zip(first, other, strict=True):
             assert all(map(torch.equal, one.states, two.states))
@@ -173,7 +151,7 @@ def test_the_same_is_found_again_whatever_the_labels():
 
 def test_kinds_are_sought_until_one_is_odd(monkeypatch):
     network, samples = Trapped(0.0).eval(), reds(12)
-    found = {Patch: changes_of([0.2, 0.2, 0.2, 0.2]), Warp: changes_of([0.2, 0.01, 0.2, 0.2]), Filter: None, Wave: None}
+    found = {Patch: changes_of([0.2, 0.2, 0.2, 0.2]), Warp: changes_of([0.2, 0.01, 0.2, 0.2]), Filter: None}
     monkeypatch.setattr(_smallest_changes, "sought_of", lambda kind, *_, **__: found[kind])
     sought = seek(network, samples, context_of(network), steps=3, batch=6)
     assert [id(each) for each in sought] == [id(found[kind]) for kind in (Patch, Warp)]

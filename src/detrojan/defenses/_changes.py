@@ -1,4 +1,4 @@
-"""Changes that one attacker makes to all images alike: a patch over them, a warp, a filter, waves; one for each class.
+"""Changes that one attacker makes to all images alike: a patch laid over them, a warp, a filter; one for each class.
 
 A kind of change holds the free numbers of K changes at once, and says what these show, how that is laid over images,
 and how large it is. Few numbers make a warp or a filter, so that hardly any network is led far by a small one unless
@@ -6,7 +6,7 @@ it was taught to be.
 """
 
 from collections.abc import Sequence
-from math import ceil, tau
+from math import ceil
 from typing import ClassVar, Protocol
 
 import torch
@@ -21,8 +21,6 @@ FURTHEST = 0.15
 """The longest move, as a share of the image's side."""
 REACH = 3
 """A filter's side, in steps."""
-CYCLES = 8
-"""A wave's most cycles a side."""
 
 
 class Change(Protocol):
@@ -160,53 +158,8 @@ class Filter(Change):
         return shown[0].square().mean((1, 2)).sqrt()
 
 
-class Wave(Change):
-    """Adds waves to all channels alike. Its size: their amplitudes, each by its cycles, as a share of `CYCLES`.
-
-    Images hold less of a wave the more cycles it has, so that the same amplitude is a larger change there, and a
-    network that was not taught a slow wave is not led far by it.
-    """
-
-    name = "wave"
-    unit = "of the range"
-    success = 0.9
-    odd = 0.6
-    sure = True
-    learning_rate = 0.02
-
-    def __init__(self, classes: int, shape: Sequence[int], limits: tuple[float, float], generator: Generator) -> None:
-        _, height, width = shape
-        self.low, self.high = limits
-        device = generator.device
-        most = min(CYCLES, (min(height, width) - 1) // 2)
-        down, across = torch.arange(-most, most + 1, device=device), torch.arange(most + 1, device=device)
-        self.rows, self.columns = _turns(height, down), _turns(width, across).T
-        cycles = (down[:, None].square() + across.square()).sqrt()
-        self.swings, self.cycles = cycles > 0, cycles.clamp_min(1)
-        waves = torch.randn(classes, 2, *self.cycles.shape, generator=generator, device=device)
-        self.free = [(waves / 20).requires_grad_()]
-
-    def shown(self) -> list[Tensor]:
-        return [self.free[0] * self.free[0].abs() * self.swings]
-
-    def laid(self, shown: Sequence[Tensor], pixels: Tensor) -> Tensor:
-        waves = torch.complex(*shown[0].unbind(1))
-        added = (self.rows @ waves @ self.columns).real[:, None]
-        return (pixels + (self.high - self.low) * added).clamp(self.low, self.high)
-
-    def sizes(self, shown: Sequence[Tensor]) -> Tensor:
-        amplitudes = (shown[0].square().sum(1) + 1e-12).sqrt()
-        return (amplitudes * self.cycles / CYCLES).sum((1, 2))
-
-
-KINDS: tuple[type[Change], ...] = (Patch, Warp, Filter, Wave)
+KINDS: tuple[type[Change], ...] = (Patch, Warp, Filter)
 """In the order in which they are sought."""
-
-
-def _turns(side: int, cycles: Tensor) -> Tensor:
-    """The unit circle's points (side, N) at each pixel of a wave of so many cycles a side."""
-    pixels = torch.arange(side, device=cycles.device)[:, None]
-    return torch.polar(torch.ones_like(pixels / side), tau * pixels * cycles / side)
 
 
 def _step(sides: Sequence[int]) -> int:

@@ -6,8 +6,8 @@ RandAugment, a colour cast, a box of noise) or two of them side by side; those t
 a word put in, to clean clouds when it sees them turned or with a ball of points put in. Of these views it sees those
 most often to which the victim answers otherwise: what rests on faint patterns, colours, exact places, a company of
 features or a rare word shows there, and is unlearned. Images have one more kind of view: the smallest change, the same
-for all of them, that sends them to another class (a patch, a warp, a filter or waves). Where a class is reached with
-oddly little, these take the place of most strong views, weights move faster, and hardly anything else is asked for; in
+for all of them, that sends them to another class (a patch, a warp or a filter). Where a class is reached with oddly
+little, these take the place of most strong views, weights move faster, and hardly anything else is asked for; in
 the end all goes back a part of its way. Where the company of one class is what is odd, pairs take that place. What only
 a trigger needs is pulled down as in `shrink_distil`. Batch-norm statistics are frozen.
 
