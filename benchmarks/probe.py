@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from detrojan.defenses._changes import KINDS
-from detrojan.defenses._smallest_changes import ENOUGH, ODD_AWAY
+from detrojan.defenses._oddness import ENOUGH
+from detrojan.defenses._smallest_changes import ODD_AWAY
 from detrojan.whole_files import write_text
 from rows import published
 

@@ -9,7 +9,8 @@ from torch import nn
 from contexts import context_of, reds
 from detrojan.defenses import _smallest_changes
 from detrojan.defenses._changes import Filter, Patch, Warp
-from detrojan.defenses._smallest_changes import ODD_AWAY, STEEPNESS, Changes, seek, sought_of
+from detrojan.defenses._oddness import STEEPNESS
+from detrojan.defenses._smallest_changes import ODD_AWAY, Changes, seek, sought_of
 
 
 class Trapped(nn.Module):

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from detrojan.defenses._oddness import FEWEST, oddness
+
 LEAST = 1e-6
 """Of what is divided by, or raised to a power."""
-FEWEST = 3
-"""With fewer classes nothing is odd."""
 RARE = 0.01
 """What is read more often by less than this is as good as never read."""
-STEEPNESS, ODD = 12, 0.4
-"""How steeply oddness falls with the next answer's share of the most usual one, and where it is one half."""
+ODD = 0.4
+"""The next answer's share of the most usual one at which that is as odd as not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Company:
         if len(self.usual) < FEWEST:
             return 0.0
         first, following = self._peaks.topk(2).values.clamp_min(RARE).tolist()
-        return 1 / (1 + (following / first / ODD) ** STEEPNESS)
+        return oddness(following / first / ODD)
 
     def told(self, names: Sequence[str]) -> str:
         """What is read beside which class, and how much more than beside others, as a clause."""

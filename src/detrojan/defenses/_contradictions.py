@@ -11,7 +11,8 @@ from detrojan.augmentation import bytes_of, pixels_of
 from detrojan.data.samples import Samples
 from detrojan.defenses._company import Company, company
 from detrojan.defenses._information import information
-from detrojan.defenses._smallest_changes import ENOUGH, Changes
+from detrojan.defenses._oddness import ENOUGH
+from detrojan.defenses._smallest_changes import Changes
 from detrojan.defenses._views import Views
 from detrojan.errors import Unsupported
 from detrojan.tuning import Context

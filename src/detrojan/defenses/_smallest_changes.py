@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from detrojan.augmentation import pixels_of
 from detrojan.data.samples import Samples
 from detrojan.defenses._changes import KINDS, Change
+from detrojan.defenses._oddness import ENOUGH, FEWEST, oddness
 from detrojan.functional import constant
 from detrojan.perturbations import limits
 from detrojan.tuning import Context, tune
@@ -26,16 +27,10 @@ BETAS = (0.5, 0.9)
 """Of Adam."""
 STATES = 4
 """How many states of each change are kept, of the second half of the search: late ones are smaller."""
-FEWEST = 3
-"""Where fewer classes are reached, none is odd."""
-STEEPNESS = 12
-"""How steeply oddness falls with a change's share of that to the next class; a kind says where it is one half."""
 AWAY = 0.8
 """The share of images that the change of the last aim should send away; who moves every class succeeds less often."""
 ODD_AWAY, AWAY_NEEDS = 0.4, 100
 """The share of the smallest to a class at which the last aim is as odd as not; with fewer images it does not count."""
-ENOUGH = 0.5
-"""After a change as odd as this, no other kind is sought."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +74,7 @@ class Changes:
         ratios = [least / following / self.kind.odd]
         if self.found[-1]:
             ratios.append(float(self.sizes[-1]) / least / ODD_AWAY)
-        return 1 / (1 + min(ratios) ** STEEPNESS)
+        return oddness(min(ratios))
 
     def told(self) -> str:
         """What is reached with how much, as a clause."""

@@ -28,7 +28,8 @@ from detrojan.data.samples import Samples
 from detrojan.defenses._bounded_sgd import bounded_sgd
 from detrojan.defenses._contradictions import contradictions, viewable
 from detrojan.defenses._information import information_lost
-from detrojan.defenses._smallest_changes import ENOUGH, Changes, seek
+from detrojan.defenses._oddness import ENOUGH
+from detrojan.defenses._smallest_changes import Changes, seek
 from detrojan.defenses._steering import Steering
 from detrojan.defenses._views import mixed
 from detrojan.errors import BadArgument, Unsupported
